@@ -1,0 +1,171 @@
+"""The closed set of primitive effects. A kind plans actions; a transport carries them out.
+
+Actions are values: they can be journaled before they happen, shown by ``runbook plan``, and
+compared in a test. They hold secrets only as marks (see :mod:`runbook.model.secrets`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runbook.model.dns import Change
+
+
+class _Action(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunCommand(_Action):
+    """Run a POSIX-sh script on a host (or, with ``host`` None, on the controller), at most once.
+
+    It outlives the connection. ``ok_codes`` are the exit codes that count as success.
+    """
+
+    action: Literal["run_command"] = "run_command"
+    host: str | None
+    script: str
+    env: dict[str, str] = Field(default_factory=dict)
+    cwd: str | None = None
+    run_as: str | None = None
+    timeout: float | None = None
+    ok_codes: tuple[int, ...] = (0,)
+    idempotent: bool = False
+    """Safe to repeat when its outcome is unknown."""
+
+
+class FileContent(_Action):
+    """Where the new content of a file comes from: exactly one of the four."""
+
+    text: str | None = None
+    local: str | None = None
+    """Path of a file on the controller."""
+    saved: str | None = None
+    """Key under which the target host keeps a prior content (see :class:`PutFile`)."""
+    sha256: str | None = None
+    """Known digest of the content, for showing and for the plan's digest."""
+
+
+class PutFile(_Action):
+    """Make a file's content, mode and owner so, by an atomic rename, or remove it.
+
+    ``save_as``: before anything changes, the prior file is kept on the host itself under this
+    key, so that undo can put it back exactly and its content never leaves the host.
+    """
+
+    action: Literal["put_file"] = "put_file"
+    host: str | None
+    path: str
+    content: FileContent | None = None
+    """None: the file shall not exist."""
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    run_as: str | None = None
+    save_as: str | None = None
+
+
+class ChangeRecordSet(_Action):
+    """Change record sets of one zone in one update, guarded by their prior values."""
+
+    action: Literal["change_record_set"] = "change_record_set"
+    zone: str
+    changes: tuple[Change, ...]
+
+
+class ExecuteSql(_Action):
+    """Execute statements on a named database connection."""
+
+    action: Literal["execute_sql"] = "execute_sql"
+    database: str
+    statements: tuple[str, ...]
+    idempotent: bool = False
+
+
+class SendRequest(_Action):
+    """Send one HTTP request that changes something."""
+
+    action: Literal["send_request"] = "send_request"
+    method: str
+    url: str
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str | None = None
+    ok_status: tuple[int, ...] = (200, 201, 202, 204)
+    timeout: float = 30.0
+    idempotent: bool = False
+
+
+class WaitFor(_Action):
+    """Wait until a moment of the run's clock (Unix seconds). ``why`` shows the arithmetic."""
+
+    action: Literal["wait_for"] = "wait_for"
+    until: float
+    why: str
+
+
+class AskOperator(_Action):
+    """Stop until people have answered. Answers are journaled with who gave them and why."""
+
+    action: Literal["ask_operator"] = "ask_operator"
+    question: str
+    roles: tuple[str, ...] = ()
+    """Roles of which each must have answered at least once; empty: anybody."""
+    quorum: int = 1
+    evidence: bool = False
+    """The answer must carry a text of evidence."""
+
+
+class Notify(_Action):
+    """Tell people. It can never fail a step."""
+
+    action: Literal["notify"] = "notify"
+    channel: str
+    message: str
+    severity: str = "info"
+
+
+Action = Annotated[
+    RunCommand
+    | PutFile
+    | ChangeRecordSet
+    | ExecuteSql
+    | SendRequest
+    | WaitFor
+    | AskOperator
+    | Notify,
+    Field(discriminator="action"),
+]
+
+
+class ActionKey(BaseModel):
+    """Identity of one performance of one action: the at-most-once key, everywhere the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    node: str
+    op: Literal["do", "undo"]
+    attempt: int
+    index: int
+    epoch: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.run}/{self.node}/{self.op}/{self.attempt}/{self.index}"
+
+
+class ActionResult(BaseModel):
+    """What came of an action whose outcome is known.
+
+    ``ok`` false means the world said no (*failed*). When nobody could be asked the transport
+    raises :class:`~runbook.errors.Errored` (nothing was changed) or
+    :class:`~runbook.errors.InDoubt` (something may have been).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ok: bool
+    detail: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)
+    """JSON values. Commands: ``exit_code``, ``stdout``, ``stderr`` (the first 64 KiB each),
+    ``stdout_path``, ``stderr_path`` (whole output, on the controller), ``duration``."""

@@ -1,0 +1,69 @@
+"""The contract of a kind: what a step of that kind does.
+
+A kind is one frozen pydantic class in one file. Its fields are the keys under ``with:``; an
+unknown key is an error with its position. It has four methods and no ``apply``: *observe* reads
+through a port that cannot write, the other three are pure. Retry, timeout, polling, batching and
+conditions are wrappers around any kind and never appear inside one.
+
+Third parties add kinds through the entry point group ``runbook.kinds``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from runbook.model.actions import Action
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+from runbook.model.runbook import Poll
+
+
+class Kind(BaseModel):
+    """Base of every kind. The docstring of a subclass is its documentation: the first line is
+    the summary, the rest is shown by ``runbook explain``; ``Field(description=…)`` documents
+    each key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    example: ClassVar[str]
+    """YAML of one step that uses the kind; a test loads and plans it."""
+    scope: ClassVar[Literal["host", "controller", "either"]] = "controller"
+    """Whether a step of this kind needs ``hosts:``, refuses it, or takes both."""
+    check: ClassVar[bool] = False
+    """True: it never acts. Its whole work is observe and verify; usable in ``verify:``."""
+    idempotent: ClassVar[bool] = False
+    """Safe to perform once more when the outcome of its actions is unknown."""
+    poll: ClassVar[Poll | None] = None
+    """How verification is repeated where the step does not say; None: once."""
+    estimate: ClassVar[float] = 1.0
+    """Seconds, where the step has no ``estimate:``."""
+    output_names: ClassVar[dict[str, str]] = {}
+    """Outputs it gives, each with its meaning."""
+
+    def observe(self, reads: Reads) -> Observation:
+        """Read the part of the world this step is about. Never writes. Raises Errored."""
+        raise NotImplementedError
+
+    def plan(self, before: Observation) -> Planned:
+        """Pure. The actions that lead to the wanted state; none: already done, and why."""
+        raise NotImplementedError
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        """Pure. Whether the postcondition holds in ``after``, with what was seen."""
+        raise NotImplementedError
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """Pure. The actions that put back what was observed before acting."""
+        raise NotImplementedError
+
+
+    def local_files(self) -> tuple[str, ...]:
+        """Files of the runbook's folder that decide behaviour; the plan's digest covers them."""
+        return ()
+
+    def references(self) -> tuple[str, ...]:
+        """Ids of earlier steps whose outputs ``observe`` reads; planning checks they exist."""
+        return ()

@@ -1,0 +1,56 @@
+"""What a kind saw, what it concluded, and what it cannot take back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runbook.model.actions import Action
+
+
+class Observation(BaseModel):
+    """The part of the world a step is about, read without changing it. JSON values only.
+
+    ``state`` is what *is* (comparable: equal states mean an equal world, as far as this step is
+    concerned; drift and restoration are judged on it). ``evidence`` is how it was seen: timings,
+    raw answers. ``unknown`` names what could not be read; a probe counts it against fidelity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: dict[str, Any] = Field(default_factory=dict)
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    at: float = 0.0
+
+
+class Planned(BaseModel):
+    """The actions that lead from the observed state to the wanted one.
+
+    No actions means there is nothing to do, and ``reason`` says why (``already done: …``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actions: tuple[Action, ...] = ()
+    reason: str = ""
+
+
+class Verdict(BaseModel):
+    """The postcondition, with what was seen. ``retry`` false: waiting longer cannot help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ok: bool
+    seen: str
+    outputs: dict[str, Any] = Field(default_factory=dict)
+    retry: bool = True
+
+
+class Irreversible(BaseModel):
+    """A step that cannot be undone, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    why: str

@@ -1,0 +1,207 @@
+"""What the inner layers need of the outside, as Protocols. Transports implement them.
+
+:class:`Reads` has no method that writes: a kind's ``observe`` cannot change the world, and so a
+probe rehearsal is safe by construction. Effects go through :class:`Actuator` alone. A rehearsal
+never passes a flag; it swaps the implementations.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runbook.model.actions import Action, ActionKey, ActionResult
+from runbook.model.dns import Answer, NameServer, ProviderCaps, RRset, Zone
+from runbook.model.inventory import Host
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Clock(Protocol):
+    """The run's time. Injected everywhere; nothing else asks the time or sleeps."""
+
+    def now(self) -> float:
+        """Unix seconds of the run's time (in a rehearsal it may pass faster)."""
+
+    def wait(self, until: float, wake: threading.Event | None = None) -> bool:
+        """Wait until ``until``; True when it was reached, False when ``wake`` was set first."""
+
+
+class CommandResult(_Frozen):
+    """A finished command. Output is decoded as UTF-8 with replacement."""
+
+    exit_code: int
+    stdout: str = ""
+    stderr: str = ""
+    duration: float = 0.0
+
+
+class FileState(_Frozen):
+    """A file as it stands; ``exists`` false leaves the rest at their defaults."""
+
+    exists: bool
+    kind: str = ""
+    """``file``, ``directory``, ``link`` or ``other``."""
+    sha256: str = ""
+    size: int = 0
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+
+
+class ServiceState(_Frozen):
+    """A system service: ``active`` (running now) and ``enabled`` (starts at boot)."""
+
+    exists: bool
+    active: bool = False
+    enabled: bool = False
+
+
+class HostReads(Protocol):
+    """One host, read only. Every method raises Errored when the host cannot be asked."""
+
+    @property
+    def host(self) -> Host | None:
+        """None: the controller itself."""
+
+    def query(
+        self, command: str, *, timeout: float = 60.0, run_as: str | None = None,
+        env: Mapping[str, str] | None = None, cwd: str | None = None,
+    ) -> CommandResult:
+        """Run a POSIX-sh command that reads and does not change. May be repeated freely."""
+
+    def file(self, path: str, *, run_as: str | None = None) -> FileState: ...
+
+    def service(self, name: str, *, run_as: str | None = None) -> ServiceState: ...
+
+
+class DnsReads(Protocol):
+    """Questions to name servers."""
+
+    def zone(self, name: str) -> Zone:
+        """The declared zone. Raises NotFound."""
+
+    def caps(self, zone: Zone) -> ProviderCaps: ...
+
+    def records(self, zone: Zone) -> tuple[RRset, ...]:
+        """Every record set of the zone (AXFR, or the zone file where that is its source).
+
+        DNSSEC's own types (RRSIG, NSEC, NSEC3, …) are left out. Raises Errored."""
+
+    def get(self, zone: Zone, name: str, rtype: str) -> RRset | None:
+        """The set as the *primary* has it now, or None where there is none."""
+
+    def servers(self, zone: Zone) -> tuple[NameServer, ...]:
+        """Every authoritative server, every address: NS of the zone and configured ones."""
+
+    def ask(self, server: NameServer, name: str, rtype: str) -> Answer:
+        """One authoritative answer; never raises, see ``Answer.rcode``."""
+
+    def resolve(self, resolver: str, name: str, rtype: str) -> Answer:
+        """What a recursive resolver (``address[:port]``) says; never raises."""
+
+
+class HttpResponse(_Frozen):
+    """``status`` 0 means that no response came; ``error`` says why."""
+
+    status: int
+    url: str
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str = ""
+    """At most 256 KiB."""
+    elapsed: float = 0.0
+    address: str = ""
+    error: str = ""
+
+
+class NetReads(Protocol):
+    """HTTP and TCP as an outsider sees them. ``via`` names a host to look from."""
+
+    def http(
+        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0, via: str | None = None, connect_to: str | None = None,
+        follow: bool = False, verify_tls: bool = True,
+    ) -> HttpResponse:
+        """GET or HEAD. ``connect_to`` is an address to use in place of the URL's host name."""
+
+    def tcp(self, host: str, port: int, *, timeout: float = 5.0, via: str | None = None) -> str:
+        """Empty when a connection opens, else why not."""
+
+
+class Reads(Protocol):
+    """All that ``observe`` may use."""
+
+    @property
+    def here(self) -> HostReads:
+        """The node's host; for a node on no host the controller."""
+
+    def on(self, host: str | None) -> HostReads: ...
+
+    @property
+    def dns(self) -> DnsReads: ...
+
+    @property
+    def net(self) -> NetReads: ...
+
+    def now(self) -> float: ...
+
+    def outputs(self, step: str) -> Mapping[str, Any]:
+        """Outputs of an earlier step. Raises NotFound when it has none (yet)."""
+
+    def read_local(self, path: str) -> bytes:
+        """A file of the runbook's own folder."""
+
+    @property
+    def key(self) -> str:
+        """Identity of this node in this run; the same at every attempt and in its undo."""
+
+
+Progress = Callable[[str], None]
+"""Receives lines of live output, already redacted."""
+
+
+class Resolution(_Frozen):
+    """What could be found out about an action that was started and never reported.
+
+    ``outcome`` is ``done`` (then ``result`` is set), ``not_done``, ``running`` (attach by
+    performing it again under the same key) or ``unknown``.
+    """
+
+    outcome: str
+    result: ActionResult | None = None
+    detail: str = ""
+
+
+class Actuator(Protocol):
+    """Carries out actions. Every performance has a key, and one key takes effect at most once."""
+
+    def perform(self, action: Action, key: ActionKey, progress: Progress) -> ActionResult:
+        """Raises Errored (nothing changed), InDoubt (unknown), or Fenced (a newer controller)."""
+
+    def resolve(self, action: Action, key: ActionKey) -> Resolution:
+        """After a crash: find out, without repeating anything, what came of an action."""
+
+
+class World(Protocol):
+    """Everything outside, as one run sees it. Built by the command line's wiring alone."""
+
+    clock: Clock
+    actuator: Actuator
+    dns: DnsReads
+    net: NetReads
+
+    def host(self, name: str | None) -> HostReads: ...
+
+    def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
+        """Open every host and prove each ``run_as`` on it, before anything is changed.
+
+        Raises Errored naming all that could not be opened."""
+
+    def redact(self, text: str) -> str: ...
+
+    def close(self) -> None: ...

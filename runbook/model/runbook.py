@@ -1,0 +1,194 @@
+"""A runbook as loaded: frozen, checked for shape, not yet expanded or rendered.
+
+Scalars that hold ``{{ … }}`` are still templates here; planning renders them. ``source`` tells
+where each value stands in its file, so that every later error can point at it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runbook.errors import Position
+from runbook.model.dns import Zone
+from runbook.model.inventory import Inventory
+from runbook.model.secrets import SecretRef
+
+ValuePath = tuple[str | int, ...]
+OnFailure = Literal["rollback", "hold", "ask", "continue"]
+
+
+class SourceMap:
+    """Positions of values by their path, e.g. ``("steps", 3, "with", "path")``."""
+
+    __slots__ = ("_keys", "_values", "file")
+
+    def __init__(
+        self, file: Path, values: dict[ValuePath, Position], keys: dict[ValuePath, Position]
+    ) -> None:
+        self.file = file
+        self._values = values
+        self._keys = keys
+
+    def at(self, path: ValuePath) -> Position:
+        """Position of the value, or of its nearest enclosing value."""
+        while path and path not in self._values:
+            path = path[:-1]
+        return self._values.get(path) or Position(self.file, 1, 1)
+
+    def key_at(self, path: ValuePath) -> Position:
+        """Position of the mapping key that leads to the value."""
+        return self._keys.get(path) or self.at(path)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Window(_Frozen):
+    """The announced maintenance window. ``start`` is in Unix seconds."""
+
+    start: float
+    duration: float
+    timezone: str
+    announce_in: tuple[str, ...] = ()
+
+    @property
+    def end(self) -> float:
+        return self.start + self.duration
+
+
+class RehearsalPolicy(_Frozen):
+    required: Literal["plan", "probe", "sandbox", "staging"] | None = None
+    max_age: float | None = None
+
+
+class Policy(_Frozen):
+    on_failure: OnFailure = "hold"
+    on_breach: Literal["rollback", "hold", "warn"] = "warn"
+    """What a breached budget, or an overrun window, triggers."""
+    rehearsal: RehearsalPolicy = RehearsalPolicy()
+    max_parallel: int = 32
+    outside_window: Literal["refuse", "warn"] = "warn"
+
+
+class Budget(_Frozen):
+    """A measured interval with a limit, e.g. from ``freeze.start`` to ``thaw.end``."""
+
+    name: str
+    from_step: str
+    from_edge: Literal["start", "end"]
+    to_step: str
+    to_edge: Literal["start", "end"]
+    limit: float
+    on_breach: Literal["rollback", "hold", "warn"] | None = None
+
+
+class Retry(_Frozen):
+    """``times`` more attempts after a failure, ``wait`` seconds apart, growing by ``backoff``."""
+
+    times: int = 0
+    wait: float = 1.0
+    backoff: float = 1.0
+
+
+class Poll(_Frozen):
+    """Ask again ``every`` seconds until it holds ``stable`` times in a row, for ``timeout``."""
+
+    every: float = 1.0
+    timeout: float = 60.0
+    stable: int = 1
+
+
+class OutputSpec(_Frozen):
+    """How a named, typed output is taken from a command's standard output."""
+
+    take: Literal["stdout", "json", "regex", "exit_code"] = "stdout"
+    pattern: str = ""
+    """A dotted path (json) or an expression with one group (regex)."""
+    type: Literal["str", "int", "float", "bool", "json"] = "str"
+
+
+class Step(_Frozen):
+    """One step as written. Template-bearing fields are raw; ``path`` locates it in ``source``."""
+
+    id: str
+    kind: str | None = None
+    playbook: str | None = None
+    title: str = ""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """The keys under ``with:``."""
+    hosts: str | list[str] | None = None
+    after: tuple[str, ...] | None = None
+    """None: after the step written before it."""
+    foreach: Any = None
+    when: str | bool | None = None
+    at: str | None = None
+    not_before: str | None = None
+    retry: Retry = Retry()
+    timeout: float | None = None
+    poll: Poll | None = None
+    batch: int | str | None = None
+    """Nodes at a time: a number or a percentage; None: all."""
+    max_failures: int = 0
+    run_as: str | None = None
+    requires: tuple[dict[str, Any], ...] = ()
+    verify: tuple[dict[str, Any], ...] = ()
+    undo: str | dict[str, Any] | Literal[False] | None = None
+    """A command, ``{irreversible: why}``, or None for what the kind derives."""
+    on_failure: OnFailure | None = None
+    severity: Literal["info", "warning", "critical"] = "critical"
+    outputs: dict[str, OutputSpec] = Field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    owner: str = ""
+    estimate: float | None = None
+    point_of_no_return: bool = False
+    rehearse: dict[str, Any] = Field(default_factory=dict)
+    """Outputs to pretend in a probe, where the step is not really done."""
+    expect_hosts: int | None = None
+    """Asserted number of hosts the ``hosts:`` expression selects."""
+    source: SourceMap = Field(exclude=True, repr=False)
+    path: ValuePath = ()
+
+    def position(self, *more: str | int) -> Position:
+        return self.source.at((*self.path, *more))
+
+
+class Parameter(_Frozen):
+    name: str
+    required: bool = True
+    default: Any = None
+    help: str = ""
+
+
+class Playbook(_Frozen):
+    """A reusable sequence of steps. Its outputs are templates over its own steps' outputs."""
+
+    name: str
+    title: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    steps: tuple[Step, ...] = ()
+    outputs: dict[str, str] = Field(default_factory=dict)
+    source: SourceMap = Field(exclude=True, repr=False)
+
+
+class Runbook(_Frozen):
+    id: str
+    title: str = ""
+    owner: str = ""
+    window: Window | None = None
+    policy: Policy = Policy()
+    budgets: tuple[Budget, ...] = ()
+    inventory: Inventory = Inventory()
+    vars: dict[str, Any] = Field(default_factory=dict)
+    """Rendered already; they may use each other and the inventory, never a step's output."""
+    secrets: tuple[SecretRef, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    steps: tuple[Step, ...] = ()
+    playbooks: dict[str, Playbook] = Field(default_factory=dict)
+    """Every playbook that is called, by the name it is called by."""
+    directory: Path
+    """Where relative local paths start: the folder of the runbook file."""
+    source: SourceMap = Field(exclude=True, repr=False)

@@ -1,0 +1,329 @@
+"""RunState: a pure fold of events. No I/O, no clock; the same events give the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runbook.model.events import Event
+from runbook.model.plan import Plan
+from runbook.model.state import NodeState, RunPhase, check_transition
+
+
+@dataclass(slots=True)
+class NodeStatus:
+    """What the journal says of one node."""
+
+    node: str
+    state: NodeState = NodeState.PENDING
+    attempt: int = 0
+    """Attempts begun, of the doing."""
+    undo_attempt: int = 0
+    before: Mapping[str, Any] | None = None
+    """Observation (JSON) journaled by the *first* intent: what undo goes back to."""
+    after: Mapping[str, Any] | None = None
+    actions: list[Mapping[str, Any]] = field(default_factory=list)
+    """Of the latest intent."""
+    undo_actions: list[Mapping[str, Any]] = field(default_factory=list)
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    started_at: float | None = None
+    ended_at: float | None = None
+    undo_started_at: float | None = None
+    undo_ended_at: float | None = None
+    intended: bool = False
+    """An intent exists: effects may have happened."""
+    detail: str = ""
+    """Last words: what was seen, the error, why skipped."""
+    question: str = ""
+    """An open question to people; empty when none is open."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """Data of the open question: roles, quorum, …"""
+    last_hash: str = ""
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a person said, and when."""
+
+    seq: int
+    ts: float
+    verb: str
+    who: str
+    role: str
+    why: str
+    node: str
+    data: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Breach:
+    """A budget or the window was overrun."""
+
+    ts: float
+    what: str
+    limit: float
+    measured: float
+    action: str
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run, folded. ``nodes`` holds every node of the plan, in plan order."""
+
+    run_id: str
+    plan: Plan
+    nodes: dict[str, NodeStatus]
+    phase: RunPhase = RunPhase.RUNNING
+    why: str = ""
+    level: str = "live"
+    """``live``, or the rehearsal level this run was."""
+    who: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    rollback_started_at: float | None = None
+    rollback_to: str | None = None
+    decisions: list[Decision] = field(default_factory=list)
+    breaches: list[Breach] = field(default_factory=list)
+    notes: list[tuple[float, str, str]] = field(default_factory=list)
+    """(ts, node, text)."""
+    spool_markers: dict[str, str] = field(default_factory=dict)
+    resumed: int = 0
+    rolling_back: bool = False
+    last_seq: int = 0
+    last_hash: str = ""
+    last_ts: float = 0.0
+
+    @classmethod
+    def empty(cls, run_id: str, plan: Plan) -> RunState:
+        return cls(run_id, plan, {name: NodeStatus(name) for name in plan.nodes})
+
+    def step_state(self, step: str) -> NodeState:
+        """One state for a whole step: the one that most needs a person's eye."""
+        planned = self.plan.by_id[step]
+        states = {self.nodes[node.id].state for node in planned.nodes}
+        if not states:
+            return NodeState.SKIPPED if planned.skipped else NodeState.PENDING
+        for state in _WORST_FIRST:
+            if state in states:
+                if state is NodeState.PENDING and states - {NodeState.PENDING}:
+                    return NodeState.STARTED
+                return state
+        return NodeState.PENDING
+
+    def step_outputs(self, step: str) -> dict[str, Any]:
+        """Outputs of a step: of its one node, or by host name where it has several."""
+        planned = self.plan.by_id[step]
+        found = {n.host or "": self.nodes[n.id].outputs for n in planned.nodes}
+        if len(found) == 1:
+            return dict(next(iter(found.values())))
+        merged: dict[str, Any] = {"by_host": {host: dict(out) for host, out in found.items()}}
+        return merged
+
+    def step_times(self, step: str) -> tuple[float | None, float | None]:
+        """(start of its first node, end of its last), the end only when all have ended."""
+        nodes = [self.nodes[node.id] for node in self.plan.by_id[step].nodes]
+        starts = [n.started_at for n in nodes if n.started_at is not None]
+        ends = [n.ended_at for n in nodes if n.ended_at is not None]
+        complete = bool(nodes) and len(ends) == len(nodes)
+        return (min(starts) if starts else None, max(ends) if complete else None)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in. Raises IllegalTransition for an impossible one."""
+        self.last_seq, self.last_hash, self.last_ts = event.seq, event.hash, event.ts
+        handler = _HANDLERS.get(event.kind)
+        if handler is not None:
+            handler(self, event)
+
+
+_WORST_FIRST = (
+    NodeState.IN_DOUBT, NodeState.ROLLBACK_FAILED, NodeState.IRREVERSIBLE, NodeState.UNDOING,
+    NodeState.FAILED, NodeState.ERRORED, NodeState.STARTED, NodeState.APPLIED,
+    NodeState.PENDING, NodeState.ROLLED_BACK, NodeState.VERIFIED, NodeState.SKIPPED,
+)
+
+
+def fold(run_id: str, plan: Plan, events: Iterable[Event]) -> RunState:
+    """The state after all events, in order."""
+    state = RunState.empty(run_id, plan)
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def _move(status: NodeStatus, new: NodeState) -> None:
+    check_transition(status.node, status.state, new)
+    status.state = new
+
+
+def _run_started(run: RunState, e: Event) -> None:
+    run.started_at = e.ts
+    run.who = str(e.data.get("who", ""))
+    run.level = str(e.data.get("level", "live"))
+
+
+def _resumed(run: RunState, e: Event) -> None:
+    run.resumed += 1
+    if not run.rolling_back:
+        run.phase, run.why = RunPhase.RUNNING, ""
+    run.ended_at = None
+
+
+def _host_opened(run: RunState, e: Event) -> None:
+    run.spool_markers[str(e.data["host"])] = str(e.data["marker"])
+
+
+def _intent(run: RunState, e: Event) -> None:
+    n = run.nodes[e.node]
+    if e.op == "undo":
+        _move(n, NodeState.UNDOING)
+        n.undo_attempt = e.attempt
+        n.undo_actions = list(e.data.get("actions", ()))
+        n.undo_started_at = n.undo_started_at or e.ts
+        return
+    _move(n, NodeState.STARTED)
+    n.attempt = e.attempt
+    n.actions = list(e.data.get("actions", ()))
+    n.results = []
+    if n.before is None:
+        n.before = e.data.get("before")
+    n.intended = True
+    n.started_at = n.started_at if n.started_at is not None else e.ts
+    n.ended_at = None
+
+
+def _done(run: RunState, e: Event) -> None:
+    n = run.nodes[e.node]
+    if e.op == "undo":
+        return
+    _move(n, NodeState.APPLIED)
+    n.results = list(e.data.get("results", ()))
+
+
+def _end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
+    n = run.nodes[e.node]
+    _move(n, new)
+    n.detail = detail
+    n.attempt = max(n.attempt, e.attempt)
+    started = e.data.get("started_at")
+    if n.started_at is None:
+        n.started_at = float(started) if started is not None else e.ts
+    n.ended_at = e.ts
+    n.question, n.asked = "", {}
+    if "results" in e.data:
+        n.results = list(e.data["results"])
+
+
+def _verified(run: RunState, e: Event) -> None:
+    _end(run, e, NodeState.VERIFIED, str(e.data.get("reason") or e.data.get("seen", "")))
+    n = run.nodes[e.node]
+    if n.before is None:
+        n.before = e.data.get("before")
+    n.after = e.data.get("after")
+    n.outputs = dict(e.data.get("outputs", {}))
+
+
+def _failed(run: RunState, e: Event) -> None:
+    _end(run, e, NodeState.FAILED, str(e.data.get("error", "")))
+
+
+def _errored(run: RunState, e: Event) -> None:
+    _end(run, e, NodeState.ERRORED, str(e.data.get("error", "")))
+
+
+def _in_doubt(run: RunState, e: Event) -> None:
+    _end(run, e, NodeState.IN_DOUBT, str(e.data.get("error", "")))
+
+
+def _skipped(run: RunState, e: Event) -> None:
+    _end(run, e, NodeState.SKIPPED, str(e.data.get("why", "")))
+    run.nodes[e.node].outputs = dict(e.data.get("outputs", {}))
+
+
+def _ask(run: RunState, e: Event) -> None:
+    n = run.nodes[e.node]
+    n.question = str(e.data.get("question", ""))
+    n.asked = dict(e.data)
+
+
+def _answered(run: RunState, e: Event) -> None:
+    n = run.nodes[e.node]
+    n.question, n.asked = "", {}
+
+
+def _decision(run: RunState, e: Event) -> None:
+    d = e.data
+    run.decisions.append(
+        Decision(e.seq, e.ts, str(d.get("verb", "")), str(d.get("who", "")),
+                 str(d.get("role", "")), str(d.get("why", "")), e.node, dict(d))
+    )
+
+
+def _paused(run: RunState, e: Event) -> None:
+    run.phase, run.why = RunPhase.PAUSED, str(e.data.get("why", ""))
+
+
+def _continued(run: RunState, e: Event) -> None:
+    run.phase = RunPhase.ROLLING_BACK if run.rolling_back else RunPhase.RUNNING
+    run.why = ""
+
+
+def _held(run: RunState, e: Event) -> None:
+    run.phase, run.why = RunPhase.HELD, str(e.data.get("why", ""))
+
+
+def _rollback_started(run: RunState, e: Event) -> None:
+    run.rolling_back = True
+    run.phase, run.why = RunPhase.ROLLING_BACK, str(e.data.get("why", ""))
+    run.rollback_started_at = run.rollback_started_at or e.ts
+    run.rollback_to = e.data.get("to")
+    run.ended_at = None
+
+
+def _undo_end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
+    n = run.nodes[e.node]
+    _move(n, new)
+    n.detail = detail
+    n.undo_started_at = n.undo_started_at if n.undo_started_at is not None else e.ts
+    n.undo_ended_at = e.ts
+    n.question, n.asked = "", {}
+
+
+def _restored(run: RunState, e: Event) -> None:
+    _undo_end(run, e, NodeState.ROLLED_BACK, str(e.data.get("how", "")))
+
+
+def _rollback_failed(run: RunState, e: Event) -> None:
+    _undo_end(run, e, NodeState.ROLLBACK_FAILED, str(e.data.get("error", "")))
+
+
+def _irreversible(run: RunState, e: Event) -> None:
+    _undo_end(run, e, NodeState.IRREVERSIBLE, str(e.data.get("why", "")))
+
+
+def _breach(run: RunState, e: Event) -> None:
+    d = e.data
+    run.breaches.append(
+        Breach(e.ts, str(d["what"]), float(d["limit"]), float(d["measured"]), str(d["action"]))
+    )
+
+
+def _run_finished(run: RunState, e: Event) -> None:
+    run.phase, run.why = RunPhase(e.data["phase"]), str(e.data.get("why", ""))
+    run.ended_at = e.ts
+
+
+def _note(run: RunState, e: Event) -> None:
+    run.notes.append((e.ts, e.node, str(e.data.get("text", ""))))
+
+
+_HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
+    "run_started": _run_started, "resumed": _resumed, "host_opened": _host_opened,
+    "intent": _intent, "done": _done, "verified": _verified, "failed": _failed,
+    "errored": _errored, "in_doubt": _in_doubt, "skipped": _skipped, "ask": _ask,
+    "answered": _answered, "decision": _decision, "paused": _paused, "continued": _continued,
+    "held": _held, "rollback_started": _rollback_started, "restored": _restored,
+    "rollback_failed": _rollback_failed, "irreversible": _irreversible, "breach": _breach,
+    "run_finished": _run_finished, "note": _note,
+}

@@ -1,0 +1,78 @@
+"""States of a node and the one table of transitions between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    PENDING = "pending"
+    STARTED = "started"
+    """An intent is durable; effects may have begun."""
+    APPLIED = "applied"
+    """Every action reported success; not yet verified."""
+    VERIFIED = "verified"
+    FAILED = "failed"
+    """The world said no."""
+    ERRORED = "errored"
+    """We could not ask; nothing was changed by the attempt."""
+    SKIPPED = "skipped"
+    IN_DOUBT = "in_doubt"
+    UNDOING = "undoing"
+    """An undo intent is durable."""
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
+    IRREVERSIBLE = "irreversible"
+
+
+_S = NodeState
+
+TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
+    _S.PENDING: frozenset({_S.STARTED, _S.SKIPPED, _S.VERIFIED, _S.FAILED, _S.ERRORED}),
+    _S.STARTED: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.IN_DOUBT}),
+    _S.APPLIED: frozenset({_S.VERIFIED, _S.FAILED, _S.ERRORED, _S.UNDOING, _S.IRREVERSIBLE,
+                           _S.ROLLED_BACK}),
+    _S.VERIFIED: frozenset({_S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
+    _S.FAILED: frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED, _S.UNDOING,
+                          _S.IRREVERSIBLE, _S.ROLLED_BACK}),
+    _S.ERRORED: frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED,
+                           _S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
+    _S.SKIPPED: frozenset(),
+    _S.IN_DOUBT: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.STARTED, _S.SKIPPED,
+                            _S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
+    _S.UNDOING: frozenset({_S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.UNDOING}),
+    _S.ROLLED_BACK: frozenset(),
+    _S.ROLLBACK_FAILED: frozenset({_S.UNDOING, _S.ROLLED_BACK, _S.IRREVERSIBLE}),
+    _S.IRREVERSIBLE: frozenset(),
+}
+"""``FAILED → STARTED`` is a retry with a new attempt number. ``→ ROLLED_BACK`` without an undo
+intent means that the world was found to be as it was before the step."""
+
+FINISHED = frozenset({_S.VERIFIED, _S.SKIPPED})
+"""Steps after it may start."""
+
+TOUCHED = frozenset({_S.STARTED, _S.APPLIED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.IN_DOUBT,
+                     _S.UNDOING, _S.ROLLBACK_FAILED})
+"""A rollback has to look at it, provided that it had an intent."""
+
+
+class IllegalTransition(ValueError):
+    """The journal and the code disagree about what may follow what."""
+
+
+def check_transition(node: str, old: NodeState, new: NodeState) -> None:
+    """Raises IllegalTransition."""
+    if new not in TRANSITIONS[old]:
+        raise IllegalTransition(f"{node}: {old} cannot become {new}")
+
+
+class RunPhase(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    HELD = "held"
+    """Stopped at a failure; waits for a decision."""
+    ROLLING_BACK = "rolling_back"
+    DONE = "done"
+    ROLLED_BACK = "rolled_back"
+    NOT_RESTORED = "not_restored"
+    ABORTED = "aborted"
