@@ -1,0 +1,1 @@
+"""The engine: drives a pinned plan forward, settles doubt, and takes everything back."""

@@ -42,6 +42,9 @@ class Endpoints(BaseModel):
     names: dict[str, str] = Field(default_factory=dict)
     """Addresses of inventory host names, as the world's programs see them."""
 
+    fail: tuple[str, ...] = ()
+    """Steps that are made to fail after they acted: faults of a rehearsal."""
+
     def connect(self, address: str, port: int) -> tuple[str, int]:
         """Where to connect for ``address:port``. Raises Errored when the world has no such."""
         found = self.tcp.get(f"{address}:{port}")

@@ -80,6 +80,8 @@ class RunState:
     level: str = "live"
     """``live``, or the rehearsal level this run was."""
     who: str = ""
+    endpoints: str = ""
+    """Of a sandbox run: the file that says where its world is; empty for a live run."""
     started_at: float | None = None
     ended_at: float | None = None
     rollback_started_at: float | None = None
@@ -161,6 +163,7 @@ def _run_started(run: RunState, e: Event) -> None:
     run.started_at = e.ts
     run.who = str(e.data.get("who", ""))
     run.level = str(e.data.get("level", "live"))
+    run.endpoints = str(e.data.get("endpoints", ""))
 
 
 def _resumed(run: RunState, e: Event) -> None:
@@ -270,6 +273,8 @@ def _continued(run: RunState, e: Event) -> None:
 
 
 def _held(run: RunState, e: Event) -> None:
+    if e.data.get("rolled_back_to"):
+        run.rolling_back = False
     run.phase, run.why = RunPhase.HELD, str(e.data.get("why", ""))
 
 

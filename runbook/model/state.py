@@ -41,12 +41,13 @@ TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     _S.IN_DOUBT: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.STARTED, _S.SKIPPED,
                             _S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
     _S.UNDOING: frozenset({_S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.UNDOING}),
-    _S.ROLLED_BACK: frozenset(),
+    _S.ROLLED_BACK: frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED}),
     _S.ROLLBACK_FAILED: frozenset({_S.UNDOING, _S.ROLLED_BACK, _S.IRREVERSIBLE}),
     _S.IRREVERSIBLE: frozenset(),
 }
 """``FAILED → STARTED`` is a retry with a new attempt number. ``→ ROLLED_BACK`` without an undo
-intent means that the world was found to be as it was before the step."""
+intent means that the world was found to be as it was before the step. ``ROLLED_BACK → STARTED``
+is forward again after a partial rollback (``rollback --to``)."""
 
 FINISHED = frozenset({_S.VERIFIED, _S.SKIPPED})
 """Steps after it may start."""

@@ -1,0 +1,71 @@
+"""What the commands that speak to a run from another terminal have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from runbook.cli.wiring import find_run, open_state, person, real_clock
+from runbook.errors import NotFound, Refused
+
+if TYPE_CHECKING:
+    from runbook.journal import Store
+    from runbook.model.runstate import RunState
+
+
+def load_state(store: Store, run_id: str) -> RunState:
+    """The run, folded from its journal."""
+    from runbook.model.runstate import fold
+
+    plan, events = store.load(run_id)
+    return fold(run_id, plan, events)
+
+
+def nodes_of(state: RunState, step: str) -> list[str]:
+    """Nodes meant by ``STEP`` or ``STEP@HOST``. Raises NotFound with a suggestion."""
+    import difflib
+
+    if step in state.plan.by_id:
+        return [node.id for node in state.plan.by_id[step].nodes]
+    if step in state.nodes:
+        return [step]
+    close = difflib.get_close_matches(step, [*state.plan.by_id, *state.nodes], n=1)
+    raise NotFound(
+        f"run {state.run_id} has no step {step!r}",
+        hint=f"did you mean {close[0]!r}?" if close else "see `runbook status`",
+    )
+
+
+def say(
+    run: str, verb: str, *, state: Path | None, step: str | None = None,
+    data: Mapping[str, Any] | None = None, only_asked: bool = False,
+) -> None:
+    """Post a message to a run and tell what will come of it.
+
+    ``only_asked``: of the step's nodes only those with an open question are addressed; raises
+    Refused when there is none.
+    """
+    store = open_state(state, must_exist=True)
+    run_id = find_run(store, run)
+    folded = load_state(store, run_id)
+    nodes = nodes_of(folded, step) if step else [""]
+    if only_asked:
+        nodes = [n for n in nodes if folded.nodes[n].question]
+        if not nodes:
+            raise Refused(
+                f"step {step} of run {run_id} asks nothing now",
+                hint="open questions are shown by `runbook status`",
+            )
+    now = real_clock().now()
+    for node in nodes:
+        store.post(run_id, verb, who=person(), now=now, node=node, data=data)
+    holder = store.holder(run_id)
+    where = f" {step}" if step else ""
+    if holder:
+        typer.echo(f"{verb}{where}: told run {run_id}, held by {holder}")
+    else:
+        typer.echo(f"{verb}{where}: noted; no controller holds run {run_id} now. "
+                   f"It is taken up by: runbook resume {run_id}")

@@ -1,0 +1,131 @@
+"""Puts the parts together: the only place that builds transports and stores."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook.errors import NotFound, Refused
+
+if TYPE_CHECKING:
+    from runbook.journal import Store
+    from runbook.model.endpoints import Endpoints
+    from runbook.model.kind import Kind
+    from runbook.model.plan import Plan
+    from runbook.model.ports import Clock
+    from runbook.transports.world import TransportWorld
+
+
+def state_dir(option: Path | None) -> Path:
+    """The state folder: ``--state``, else ``$RUNBOOK_STATE``, else ``.runbook`` here."""
+    if option is not None:
+        return option.absolute()
+    return Path(os.environ.get("RUNBOOK_STATE") or ".runbook").absolute()
+
+
+def open_state(option: Path | None, *, must_exist: bool = False) -> Store:
+    """The store of the state folder. Raises NotFound when it must be there and is not."""
+    from runbook.journal import open_store
+
+    directory = state_dir(option)
+    if must_exist and not (directory / "journal.db").exists():
+        raise NotFound(
+            f"there is no state folder at {directory}",
+            hint="go to the folder the run was started in, or name its state with --state",
+        )
+    return open_store(directory)
+
+
+def find_run(store: Store, run: str | None) -> str:
+    """The run meant: an id, a unique part of one, or the latest. Raises NotFound."""
+    if run is not None:
+        return store.find(run)
+    latest = store.latest_run_id()
+    if latest is None:
+        raise NotFound("there are no runs yet", hint="start one with `runbook run FILE`")
+    return latest
+
+
+def person() -> str:
+    """Who is at the keyboard: ``$RUNBOOK_USER``, else the login name."""
+    return os.environ.get("RUNBOOK_USER") or getpass.getuser()
+
+
+def controller() -> str:
+    """This controller, for people who find that it holds a run."""
+    return f"{person()} on {socket.gethostname()}"
+
+
+def kinds() -> Mapping[str, type[Kind]]:
+    from runbook.kinds import registry
+
+    return registry()
+
+
+def load_plan(file: Path, variables: list[str]) -> Plan:
+    """Load, check and plan a runbook file. Raises InvalidInput with everything wrong in it."""
+    from runbook.loading import load_runbook
+    from runbook.planning import build_plan
+
+    known = kinds()
+    return build_plan(
+        load_runbook(file, kinds=known, overrides=parse_vars(variables)), kinds=known
+    )
+
+
+def parse_vars(variables: list[str]) -> dict[str, str]:
+    """``name=value`` options as a mapping. Raises Refused for anything else."""
+    found: dict[str, str] = {}
+    for text in variables:
+        name, sep, value = text.partition("=")
+        if not sep or not name.isidentifier():
+            raise Refused(f"--var {text!r} is not of the form name=value")
+        found[name] = value
+    return found
+
+
+def read_endpoints(path: str) -> Endpoints:
+    """The table of a sandbox. Raises Refused when that sandbox is gone."""
+    from runbook.model.endpoints import Endpoints
+
+    try:
+        return Endpoints.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as fault:
+        raise Refused(
+            f"the sandbox of this rehearsal is gone ({path})",
+            hint="a rehearsal never continues against production; start a new one with "
+            "`runbook rehearse`",
+        ) from fault
+
+
+def real_clock() -> Clock:
+    from runbook.transports.clock import SystemClock
+
+    return SystemClock()
+
+
+def run_clock(endpoints: Endpoints | None) -> Clock:
+    """The run's time: the system's, or that of its sandbox."""
+    if endpoints is None:
+        return real_clock()
+    from runbook.sandbox.clock import WorldClock
+
+    return WorldClock(Path(endpoints.clock))
+
+
+def build_world(
+    plan: Plan, *, run_id: str, state: Path, epoch: int, endpoints: Endpoints | None,
+    on_open: Callable[[str, str], None] | None = None,
+) -> TransportWorld:
+    """Everything outside, as one run sees it."""
+    from runbook.transports.world import TransportWorld
+
+    return TransportWorld(
+        plan, run_id=run_id, state_dir=state, epoch=epoch, endpoints=endpoints,
+        clock=run_clock(endpoints), on_open=on_open,
+    )

@@ -1,0 +1,119 @@
+"""What to do next, in words and with the command to type. Pure."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from runbook.model.runstate import NodeStatus, RunState
+from runbook.model.state import NodeState, RunPhase
+
+_STUCK = frozenset({NodeState.FAILED, NodeState.ERRORED})
+
+
+class Advice(BaseModel):
+    """One thing a person can do now; ``command`` is empty where there is nothing to type."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    command: str = ""
+
+
+def advise(state: RunState) -> tuple[Advice, ...]:
+    """What can be done about the run as it stands, most urgent first; empty when it is done."""
+    run = state.run_id
+    asked = [question(run, n) for n in state.nodes.values() if n.question]
+    doubt = [
+        Advice(
+            text=f"find out what became of {n.node} ({n.detail or 'outcome unknown'}), "
+            "then tell the run",
+            command=f"runbook resolve {run} {n.node}",
+        )
+        for n in state.nodes.values()
+        if n.state is NodeState.IN_DOUBT
+    ]
+    return (*asked, *doubt, *_by_phase(state))
+
+
+def question(run: str, status: NodeStatus) -> Advice:
+    """How to answer the open question of a node."""
+    needs = _needs(status)
+    evidence = ", with evidence" if status.asked.get("evidence") else ""
+    return Advice(
+        text=f"answer “{status.question}”{needs}{evidence}",
+        command=f"runbook approve {run} {status.node}",
+    )
+
+
+def _needs(status: NodeStatus) -> str:
+    roles = [str(role) for role in status.asked.get("roles", ())]
+    quorum = int(status.asked.get("quorum", 1) or 1)
+    parts = [f"roles: {', '.join(roles)}"] if roles else []
+    if quorum > 1:
+        parts.append(f"{quorum} people")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _by_phase(state: RunState) -> list[Advice]:
+    run = state.run_id
+    back = Advice(text="put everything back", command=f"runbook rollback {run}")
+    stuck = [n for n in state.nodes.values() if n.state in _STUCK]
+    logs = [
+        Advice(
+            text=f"read why {n.node} {n.state.value}: {n.detail or 'no detail'}",
+            command=f"runbook log {run} {n.node} --output",
+        )
+        for n in stuck[:3]
+    ]
+    match state.phase:
+        case RunPhase.PAUSED:
+            return [Advice(text="let the run go on", command=f"runbook continue {run}"), back]
+        case RunPhase.HELD:
+            again = Advice(text="mend the cause, then go on", command=f"runbook resume {run}")
+            return [*logs, again, back.model_copy(update={"text": "or put everything back"})]
+        case RunPhase.ABORTED:
+            return [
+                *logs,
+                Advice(text="go on from where it stopped", command=f"runbook resume {run}"),
+                back.model_copy(update={"text": "or put everything back"}),
+            ]
+        case RunPhase.NOT_RESTORED:
+            return _not_restored(state)
+        case RunPhase.ROLLED_BACK:
+            first = _first_trouble(state)
+            why = f"read why {first} failed" if first else "read what happened"
+            command = f"runbook log {run} {first} --output" if first else f"runbook log {run}"
+            return [
+                Advice(text=f"{why}, mend the runbook and rehearse it again", command=command)
+            ]
+        case _:
+            return []
+
+
+def _not_restored(state: RunState) -> list[Advice]:
+    run = state.run_id
+    out = [
+        Advice(
+            text=f"{n.node} could not be put back ({n.detail or 'no detail'}): mend the cause, "
+            "then try the rollback again; what was done is kept",
+            command=f"runbook rollback {run}",
+        )
+        for n in state.nodes.values()
+        if n.state in {NodeState.ROLLBACK_FAILED, NodeState.UNDOING}
+    ]
+    out += [
+        Advice(text=f"{n.node} cannot be taken back ({n.detail}): decide by hand what follows")
+        for n in state.nodes.values()
+        if n.state is NodeState.IRREVERSIBLE
+    ]
+    return out
+
+
+def _first_trouble(state: RunState) -> str:
+    """The step at which a run that went back had come to its end."""
+    ended = [
+        n
+        for n in state.nodes.values()
+        if n.ended_at is not None and n.after is None and n.state is not NodeState.SKIPPED
+    ]
+    return max(ended, key=lambda n: n.ended_at or 0.0).node if ended else ""

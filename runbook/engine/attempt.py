@@ -1,0 +1,217 @@
+"""One node, forward: observe, intend, perform, verify. Retries wrap around it.
+
+What the journal holds when the controller dies at any line below decides what resume does:
+nothing → start over; an intent → settle the doubt; ``done`` → verify only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runbook.engine.actions_json import actions_from_json, to_json
+from runbook.engine.checks import Looked, observe_until, run_checks
+from runbook.engine.context import RunContext, Stopping
+from runbook.engine.late import render_late
+from runbook.engine.outputs import OutputMissing, take_outputs
+from runbook.engine.perform import OutcomeUnknown, complete, perform_all
+from runbook.engine.reads import NodeReads
+from runbook.errors import Errored, NotFound, RunbookError
+from runbook.model.actions import Action, ActionResult
+from runbook.model.kind import Kind
+from runbook.model.observation import Observation, Verdict
+from runbook.model.plan import Node, PlannedStep
+from runbook.model.runstate import NodeStatus
+from runbook.model.state import NodeState
+
+
+def run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
+    """Drive a node until it is verified, skipped, in doubt, or its retries are used up.
+
+    Picks up where the journal stands. Raises Stopping at a checkpoint, JournalFault, Fenced.
+    """
+    run = _NodeRun(ctx, step, node)
+    status = run.status
+    if status.state in {NodeState.STARTED, NodeState.IN_DOUBT}:
+        run.settle()
+    elif status.state is NodeState.APPLIED:
+        run.verify([ActionResult.model_validate(r) for r in status.results])
+    begin = {NodeState.PENDING, NodeState.ROLLED_BACK}
+    fresh = status.state in begin or node.id in ctx.fresh_tries
+    ctx.fresh_tries.discard(node.id)
+    left = step.retry.times + 1 - (0 if fresh else status.attempt)
+    wait = step.retry.wait
+    again = status.state in {NodeState.FAILED, NodeState.ERRORED} and not fresh
+    while status.state in _MAY_START and left > 0:
+        if again:
+            if not ctx.clock.wait(ctx.now() + wait, ctx.halt):
+                raise Stopping
+            wait *= step.retry.backoff
+        if ctx.halt.is_set():
+            raise Stopping
+        run.attempt(status.attempt + 1)
+        again, left = True, left - 1
+    return status.state
+
+
+_MAY_START = frozenset(
+    {NodeState.PENDING, NodeState.FAILED, NodeState.ERRORED, NodeState.ROLLED_BACK}
+)
+
+
+class _NodeRun:
+    def __init__(self, ctx: RunContext, step: PlannedStep, node: Node) -> None:
+        self.ctx = ctx
+        self.step = step
+        self.node = node
+        self.reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, node.host)
+        self.began = ctx.now()
+        self._kind: Kind | None = None
+
+    @property
+    def status(self) -> NodeStatus:
+        return self.ctx.status(self.node.id)
+
+    @property
+    def kind(self) -> Kind:
+        if self._kind is None:
+            args = render_late(self.ctx, self.step, self.node, self.node.args, self.node.late)
+            self._kind = self.ctx.kind_of(self.step.kind, args)
+        return self._kind
+
+    def event(self, kind: str, attempt: int, **data: Any) -> None:
+        self.ctx.node_event(kind, self.node.id, attempt, **data)
+
+    def attempt(self, number: int) -> None:
+        try:
+            kind = self.kind
+        except (RunbookError, ValueError) as fault:
+            self._fail(number, f"the step's values cannot be used: {fault}")
+            return
+        _, unmet = run_checks(self.ctx, self.step, self.node, self.node.requires)
+        if unmet is not None:
+            self._unmet(number, "a requirement does not hold: ", unmet)
+            return
+        try:
+            before = kind.observe(self.reads)
+            planned = kind.plan(before)
+        except Errored as fault:
+            self.event("errored", number, error=_words(fault), started_at=self.began)
+            return
+        except (NotFound, ValueError) as fault:
+            self._fail(number, str(fault))
+            return
+        if planned.actions:
+            self._act(number, before, complete(planned.actions, self.step))
+        else:
+            self._conclude(number, before, [], reason=planned.reason, first=before)
+
+    def _act(self, number: int, before: Observation, actions: Sequence[Action]) -> None:
+        self.event("intent", number, before=to_json(before), actions=[to_json(a) for a in actions])
+        self._perform(number, actions, resuming=False)
+
+    def _perform(self, number: int, actions: Sequence[Action], *, resuming: bool) -> None:
+        try:
+            results = perform_all(self.ctx, self.node.id, "do", number, actions, resuming=resuming)
+        except Errored as fault:
+            self.event("errored", number, error=_words(fault))
+            return
+        except OutcomeUnknown as fault:
+            self._doubt(number, fault)
+            return
+        found = [to_json(r) for r in results]
+        if results and not results[-1].ok:
+            self._fail(number, results[-1].detail, results=found)
+            return
+        self.event("done", number, results=found)
+        self.verify(results)
+
+    def settle(self) -> None:
+        """After a crash between intent and outcome, or in doubt: find out, then carry on."""
+        status = self.status
+        self._perform(status.attempt, actions_from_json(status.actions), resuming=True)
+
+    def _doubt(self, number: int, fault: OutcomeUnknown) -> None:
+        """Nobody can say what became of an action. The world itself may still tell."""
+        why = f"the outcome of action {fault.index + 1} is unknown: {fault.message}"
+        if self.status.state is not NodeState.IN_DOUBT:
+            self.event("in_doubt", number, error=why, index=fault.index)
+        self._reconsider()
+
+    def _reconsider(self) -> None:
+        """Look at the world for a node in doubt: done, plainly not done, or still unknown."""
+        number = self.status.attempt
+        before = Observation.model_validate(self.status.before or {})
+        try:
+            now = self.kind.observe(self.reads)
+            planned = self.kind.plan(now)
+            verdict = self.kind.verify(before, now)
+        except (Errored, NotFound, ValueError):
+            # Still unknown: the node stays in doubt, with the question already journaled.
+            return
+        changed = bool(now.state) and now.state != before.state
+        if changed and not planned.actions and verdict.ok:
+            self.event("done", number, results=[], how="the world shows that it was done")
+            self.verify([])
+        elif self.kind.idempotent:
+            self.event("failed", number, error="started with unknown outcome; safe to repeat")
+
+    def verify(self, results: Sequence[ActionResult]) -> None:
+        status = self.status
+        before = Observation.model_validate(status.before or {})
+        self._conclude(status.attempt, before, results, reason="", first=None)
+
+    def _conclude(
+        self, number: int, before: Observation, results: Sequence[ActionResult], *, reason: str,
+        first: Observation | None,
+    ) -> None:
+        fault = self.ctx.faults.after_actions(self.node.id)
+        if fault is not None:
+            self._fail(number, fault)
+            return
+        kind = self.kind
+        original = Observation.model_validate(self.status.before) if self.status.before else before
+        pending = [first] if first is not None else []
+
+        def look() -> tuple[Observation, Verdict]:
+            after = pending.pop() if pending else kind.observe(self.reads)
+            return after, kind.verify(original, after)
+
+        try:
+            looked = observe_until(self.ctx, look, self.step.poll or kind.poll)
+        except (NotFound, ValueError) as fault:
+            self._fail(number, f"verification is not possible: {fault}")
+            return
+        if not looked.verdict.ok or looked.observation is None:
+            self._unmet(number, "", looked)
+            return
+        seen, unmet = run_checks(self.ctx, self.step, self.node, self.node.verify)
+        if unmet is not None:
+            self._unmet(number, "", unmet)
+            return
+        try:
+            outputs = {**looked.verdict.outputs, **take_outputs(self.step.outputs, results)}
+        except OutputMissing as fault:
+            self._fail(number, str(fault))
+            return
+        told = results[-1].detail if results and not looked.verdict.seen else looked.verdict.seen
+        self.event(
+            "verified", number, before=to_json(before), after=to_json(looked.observation),
+            seen="; ".join([told, *seen]), reason=reason, outputs=outputs,
+            started_at=self.began,
+        )
+
+    def _unmet(self, number: int, prefix: str, looked: Looked) -> None:
+        name = "errored" if looked.errored and not self._effects(number) else "failed"
+        after = {"after": to_json(looked.observation)} if looked.observation else {}
+        self.event(name, number, error=prefix + looked.verdict.seen, started_at=self.began, **after)
+
+    def _effects(self, number: int) -> bool:
+        return self.status.intended and self.status.attempt == number
+
+    def _fail(self, number: int, error: str, **data: Any) -> None:
+        self.event("failed", number, error=error, started_at=self.began, **data)
+
+
+def _words(fault: RunbookError) -> str:
+    return f"{fault.message} ({fault.hint})" if fault.hint else fault.message

@@ -1,0 +1,111 @@
+"""Beginning a run and taking one up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runbook.engine.context import Faults, Observer, RunContext
+from runbook.errors import Refused
+from runbook.journal import Draft, Lease, Rehearsal, Store
+from runbook.model.duration import format_duration
+from runbook.model.kind import Kind
+from runbook.model.plan import Plan
+from runbook.model.ports import Clock, World
+from runbook.model.runstate import RunState, fold
+from runbook.model.state import NodeState, RunPhase
+
+LEVELS = ("plan", "probe", "sandbox", "staging")
+"""Rehearsal levels, each saying more than the one before."""
+
+
+def check_policy(plan: Plan, rehearsals: list[Rehearsal], *, now: float) -> list[str]:
+    """Whether a live run of this very plan may start; warnings to show.
+
+    Raises Refused when a rehearsal is demanded and none of this digest fits, or when the window
+    is over and the policy says ``outside_window: refuse``.
+    """
+    warnings: list[str] = []
+    policy = plan.policy.rehearsal
+    if policy.required is not None:
+        enough = LEVELS[LEVELS.index(policy.required):]
+        good = [r for r in rehearsals if r.ok and r.level in enough
+                and r.plan_digest == plan.digest]
+        fresh = [r for r in good if policy.max_age is None or now - r.ts <= policy.max_age]
+        if not fresh:
+            what = "none is recorded" if not good else (
+                f"the last is {format_duration(now - good[0].ts)} old, at most "
+                f"{format_duration(policy.max_age or 0)} is allowed")
+            raise Refused(
+                f"the policy demands a {policy.required} rehearsal of this very plan "
+                f"(digest {plan.digest[:12]}); {what}",
+                hint=f"runbook rehearse --level {policy.required} FILE",
+            )
+    window = plan.window
+    if window is not None and now > window.end:
+        text = "the window is over"
+        if plan.policy.outside_window == "refuse":
+            raise Refused(text, hint="set a new window in the runbook and announce it")
+        warnings.append(text)
+    return warnings
+
+
+def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Hosts the plan works on, and the users it becomes on each."""
+    hosts: dict[str, set[str]] = {}
+    for step in plan.steps:
+        for node in step.nodes:
+            if node.host is not None:
+                users = hosts.setdefault(node.host, set())
+                if step.run_as:
+                    users.add(step.run_as)
+            for check in (*node.requires, *node.verify):
+                if check.host is not None:
+                    hosts.setdefault(check.host, set())
+    return tuple(hosts), {host: tuple(sorted(users)) for host, users in hosts.items() if users}
+
+
+def begin(
+    lease: Lease, plan: Plan, world: World, *, kinds: Mapping[str, type[Kind]],
+    observer: Observer, real: Clock, who: str, level: str, endpoints: str = "",
+    faults: Faults | None = None,
+) -> RunContext:
+    """A fresh run under its lease; ``run_started`` is durable when this returns."""
+    ctx = RunContext(
+        plan=plan, state=RunState.empty(lease.run_id, plan), lease=lease, world=world,
+        kinds=kinds, observer=observer, real=real, who=who, faults=faults,
+    )
+    ctx.append(Draft("run_started", data={
+        "who": who, "level": level, "digest": plan.digest, "epoch": lease.epoch,
+        "endpoints": endpoints}))
+    for step in plan.steps:
+        if step.skipped is not None:
+            ctx.append(*(Draft("skipped", n.id, "do", 0, {"why": step.skipped})
+                         for n in step.nodes))
+    return ctx
+
+
+def take_up(
+    store: Store, lease: Lease, world: World, *, kinds: Mapping[str, type[Kind]],
+    observer: Observer, real: Clock, who: str, faults: Faults | None = None,
+) -> RunContext:
+    """A run as its journal has it, under a new lease; ``resumed`` is durable on return.
+
+    Failed steps of a held run get fresh tries: resuming is asking for them.
+    Raises Refused when the run has ended.
+    """
+    plan, events = store.load(lease.run_id)
+    state = fold(lease.run_id, plan, events)
+    if state.phase in {RunPhase.DONE, RunPhase.ROLLED_BACK, RunPhase.ABORTED}:
+        raise Refused(
+            f"run {lease.run_id} has ended: {state.phase}",
+            hint=f"runbook report {lease.run_id}",
+        )
+    ctx = RunContext(plan=plan, state=state, lease=lease, world=world, kinds=kinds,
+                     observer=observer, real=real, who=who, faults=faults)
+    if state.phase is RunPhase.HELD:
+        ctx.fresh_tries.update(
+            n.node for n in state.nodes.values()
+            if n.state in {NodeState.FAILED, NodeState.ERRORED}
+        )
+    ctx.append(Draft("resumed", data={"who": who, "epoch": lease.epoch}))
+    return ctx

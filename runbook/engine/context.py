@@ -1,0 +1,175 @@
+"""What every part of the engine shares about one run being driven."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runbook.journal import Draft, Lease, Message
+from runbook.model.actions import ActionKey
+from runbook.model.events import Event
+from runbook.model.kind import Kind
+from runbook.model.plan import Node, Plan, PlannedStep
+from runbook.model.ports import Clock, World
+from runbook.model.runstate import NodeStatus, RunState
+
+ANSWER_LOOK_EVERY = 0.2
+"""Real seconds between two looks into the inbox."""
+
+
+class Observer:
+    """Is told of everything as it is committed. Views subclass it; the base ignores all."""
+
+    def on_event(self, event: Event, state: RunState) -> None:
+        """One event is durable and folded in. Called one at a time, in order."""
+
+    def on_output(self, node: str, line: str) -> None:
+        """A line of live output, redacted. Called from many threads."""
+
+    def on_question(self, node: str, question: Mapping[str, Any]) -> None:
+        """A node asks people. Called once for each question; answers come by the inbox."""
+
+
+@dataclass(slots=True)
+class Signals:
+    """How the rest of the program speaks to a run being driven."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set once: stop at the next checkpoint. Wakes every wait."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    """Notified whenever something happened that the driver may wait for."""
+
+    def notify(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+
+class Faults:
+    """Faults of a rehearsal. The base has none; a live run never has any."""
+
+    def after_actions(self, node: str) -> str | None:
+        """Why the node fails after its actions took effect; None: it does not."""
+        return None
+
+
+class Stopping(Exception):
+    """A wait was cut short because the run is to stop or to turn back."""
+
+
+class RunContext:
+    """One run under one lease. ``state`` changes only through :meth:`append`."""
+
+    def __init__(
+        self, *, plan: Plan, state: RunState, lease: Lease, world: World,
+        kinds: Mapping[str, type[Kind]], observer: Observer, real: Clock, who: str,
+        faults: Faults | None = None,
+    ) -> None:
+        self.plan = plan
+        self.state = state
+        self.lease = lease
+        self.world = world
+        self.kinds = kinds
+        self.observer = observer
+        self.real = real
+        """Real time, for looking into the inbox; the run's own time is ``world.clock``."""
+        self.who = who
+        self.faults = faults or Faults()
+        self.signals = Signals()
+        self.turn_back = threading.Event()
+        """Set when forward work shall end because a rollback or a hold was decided."""
+        self.halt = threading.Event()
+        """Set with either ``signals.stop`` or ``turn_back``: wakes waits of forward work."""
+        self.fresh_tries: set[str] = set()
+        """Nodes a person wants tried anew, whatever retries they have used."""
+        self.slots = threading.BoundedSemaphore(plan.policy.max_parallel)
+        """Nodes at work at the same time."""
+        self.delivered: set[int] = set()
+        """Inbox messages handed to a node that has not journaled them yet."""
+        self._answers: dict[str, list[Message]] = {}
+        self._answers_mutex = threading.Lock()
+        lease.on_commit = self._committed
+
+    @property
+    def clock(self) -> Clock:
+        return self.world.clock
+
+    def now(self) -> float:
+        return self.world.clock.now()
+
+    def status(self, node: str) -> NodeStatus:
+        return self.state.nodes[node]
+
+    def append(self, *drafts: Draft, taken: Sequence[int] = ()) -> list[Event]:
+        """Make events durable and fold them in. Raises JournalFault or Fenced."""
+        return self.lease.append(
+            [_redacted(self.world.redact, d) for d in drafts], ts=self.now(), taken=taken
+        )
+
+    def node_event(
+        self, kind: str, node: str, attempt: int, op: str = "do", **data: Any
+    ) -> None:
+        self.append(Draft(kind, node=node, op=op, attempt=attempt, data=data))
+
+    def _committed(self, event: Event) -> None:
+        self.state.apply(event)
+        self.observer.on_event(event, self.state)
+        self.signals.notify()
+
+    def stop(self) -> None:
+        self.signals.stop.set()
+        self.halt.set()
+        self.signals.notify()
+
+    def turn(self) -> None:
+        self.turn_back.set()
+        self.halt.set()
+        self.signals.notify()
+
+    def key(self, node: str, op: str, attempt: int, index: int) -> ActionKey:
+        return ActionKey(
+            run=self.state.run_id, node=node, op="undo" if op == "undo" else "do",
+            attempt=attempt, index=index, epoch=self.lease.epoch,
+        )
+
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """Around a wait inside a node's work: the slot is free for others meanwhile."""
+        self.slots.release()
+        try:
+            yield
+        finally:
+            self.slots.acquire()
+
+    def deliver(self, message: Message) -> None:
+        """Hand a person's answer to the node that asked."""
+        with self._answers_mutex:
+            self._answers.setdefault(message.node, []).append(message)
+        self.signals.notify()
+
+    def answers(self, node: str) -> list[Message]:
+        """Answers for a node not yet looked at; each is given once."""
+        with self._answers_mutex:
+            return self._answers.pop(node, [])
+
+    def kind_of(self, name: str, args: Mapping[str, Any]) -> Kind:
+        return self.kinds[name].model_validate(dict(args))
+
+    def step_of(self, node: Node) -> PlannedStep:
+        return self.plan.by_id[node.step]
+
+
+def _redacted(redact: Callable[[str], str], draft: Draft) -> Draft:
+    return Draft(draft.kind, draft.node, draft.op, draft.attempt, _clean(draft.data, redact))
+
+
+def _clean(value: Any, redact: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(item, redact) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item, redact) for item in value]
+    return value

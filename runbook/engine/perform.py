@@ -1,0 +1,151 @@
+"""Carrying out the actions of one intent, the first time and after a crash alike.
+
+The intent is durable before :func:`perform_all` is called. Every action has a key that takes
+effect at most once, so carrying on after a crash means asking what became of each action and
+performing those that never began, under the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runbook.engine.context import RunContext, Stopping
+from runbook.engine.gates import ask_people
+from runbook.errors import Errored, InDoubt, RunbookError
+from runbook.model.actions import (
+    Action,
+    ActionKey,
+    ActionResult,
+    AskOperator,
+    Notify,
+    PutFile,
+    RunCommand,
+    SendRequest,
+    WaitFor,
+)
+from runbook.model.plan import PlannedStep
+
+
+class OutcomeUnknown(RunbookError):
+    """An action was started and nobody can say what became of it. ``index`` names it."""
+
+    def __init__(self, index: int, action: Action, detail: str) -> None:
+        super().__init__(detail)
+        self.index = index
+        self.action = action
+
+
+def complete(actions: Sequence[Action], step: PlannedStep) -> tuple[Action, ...]:
+    """Put the step's own ``run_as`` and ``timeout`` into its actions."""
+    done: list[Action] = []
+    for action in actions:
+        if isinstance(action, RunCommand):
+            done.append(action.model_copy(update={
+                "run_as": action.run_as or step.run_as,
+                "timeout": action.timeout if action.timeout is not None else step.timeout,
+            }))
+        elif isinstance(action, PutFile):
+            done.append(action.model_copy(update={"run_as": action.run_as or step.run_as}))
+        else:
+            done.append(action)
+    return tuple(done)
+
+
+def perform_all(
+    ctx: RunContext, node: str, op: str, attempt: int, actions: Sequence[Action], *,
+    resuming: bool = False,
+) -> list[ActionResult]:
+    """Perform actions in order until one fails; the results, the failed one last.
+
+    ``resuming``: an earlier controller may have begun; each action is resolved before anything
+    is started. Raises Errored (nothing of *this* action was changed and none before it was),
+    OutcomeUnknown, Stopping, Fenced or JournalFault.
+    """
+    results: list[ActionResult] = []
+    for index, action in enumerate(actions):
+        key = ctx.key(node, op, attempt, index)
+        result = _settle(ctx, node, index, action, key) if resuming else None
+        if result is None:
+            result = _perform(ctx, node, index, action, key, after_effect=bool(results))
+        results.append(result)
+        if not result.ok:
+            break
+    return results
+
+
+def _settle(
+    ctx: RunContext, node: str, index: int, action: Action, key: ActionKey
+) -> ActionResult | None:
+    """The result of an action that has ended; None when it may be performed now."""
+    if isinstance(action, WaitFor | AskOperator):
+        return None
+    if isinstance(action, Notify):
+        return ActionResult(ok=True, detail="may have been sent before the restart")
+    found = ctx.world.actuator.resolve(action, key)
+    if found.outcome == "done" and found.result is not None:
+        return found.result
+    if found.outcome in {"not_done", "running"}:
+        return None
+    if _may_repeat(action):
+        return None
+    raise OutcomeUnknown(index, action, found.detail or "the outcome cannot be found out")
+
+
+def quiesce(
+    ctx: RunContext, node: str, attempt: int, actions: Sequence[Action]
+) -> None:
+    """Before undoing work that was cut short: make sure that none of it is still going on.
+
+    What still runs is waited for; what never began stays undone. Raises OutcomeUnknown.
+    """
+    for index, action in enumerate(actions):
+        if isinstance(action, WaitFor | AskOperator | Notify):
+            continue
+        key = ctx.key(node, "do", attempt, index)
+        found = ctx.world.actuator.resolve(action, key)
+        if found.outcome == "not_done":
+            return
+        if found.outcome == "running":
+            ctx.world.actuator.perform(action, key, lambda line: None)
+        elif found.outcome == "unknown" and not _may_repeat(action):
+            raise OutcomeUnknown(index, action, found.detail)
+
+
+def _may_repeat(action: Action) -> bool:
+    return isinstance(action, RunCommand | SendRequest) and action.idempotent
+
+
+def _perform(
+    ctx: RunContext, node: str, index: int, action: Action, key: ActionKey, *, after_effect: bool
+) -> ActionResult:
+    if isinstance(action, WaitFor):
+        with ctx.idle():
+            reached = ctx.clock.wait(action.until, ctx.halt)
+        if not reached:
+            raise Stopping
+        return ActionResult(ok=True, detail=action.why)
+    if isinstance(action, AskOperator):
+        with ctx.idle():
+            return ask_people(ctx, node, key.op, key.attempt, action)
+    if isinstance(action, Notify):
+        ctx.node_event("note", node, key.attempt, key.op, text=f"{action.severity}: "
+                       f"{action.message}", channel=action.channel)
+        return ActionResult(ok=True, detail=f"{action.channel}: {action.message}")
+
+    def progress(line: str) -> None:
+        ctx.observer.on_output(node, line)
+
+    try:
+        return ctx.world.actuator.perform(action, key, progress)
+    except InDoubt as fault:
+        raise OutcomeUnknown(index, action, fault.message) from fault
+    except Errored as fault:
+        if after_effect:
+            # Earlier actions of this intent took effect, so the attempt as a whole did too.
+            return ActionResult(ok=False, detail=fault.message, data=_hint(fault))
+        raise
+
+
+def _hint(fault: RunbookError) -> dict[str, Any]:
+    return {"hint": fault.hint} if fault.hint else {}

@@ -1,0 +1,204 @@
+"""The report as plain data. See :func:`runbook.engine.report.build_report`.
+
+Times are Unix seconds of the run's clock, durations are seconds. A report survives JSON:
+``Report.model_validate_json(report.model_dump_json()) == report``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from runbook.engine.advice import Advice
+from runbook.model.state import NodeState, RunPhase
+
+REPORT_SCHEMA = 1
+
+Outcome = Literal["good", "bad", "mixed", "open"]
+Restoration = Literal[
+    "restored", "nothing to undo", "failed", "irreversible", "in progress", "not reached"
+]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeLine(_Frozen):
+    node: str
+    host: str
+    state: NodeState
+    attempts: int
+    started_at: float | None
+    ended_at: float | None
+    detail: str
+
+
+class StepLine(_Frozen):
+    """A step, planned against actual. ``seconds`` is None while it runs or never ran."""
+
+    id: str
+    title: str
+    kind: str
+    owner: str
+    source: str
+    state: NodeState
+    planned_start: float | None
+    """None: planning had left the step out."""
+    planned_end: float | None
+    estimate: float
+    started_at: float | None
+    ended_at: float | None
+    seconds: float | None
+    undo_started_at: float | None
+    undo_ended_at: float | None
+    hosts: int
+    hosts_done: int
+    attempts: int
+    critical: bool
+    point_of_no_return: bool
+    detail: str
+    nodes: tuple[NodeLine, ...]
+    """Only of a step on several hosts."""
+
+
+class CriticalLink(_Frozen):
+    step: str
+    op: Literal["do", "undo"]
+    start: float
+    end: float | None
+    waited: float
+
+
+class BudgetLine(_Frozen):
+    name: str
+    from_edge: str
+    to_edge: str
+    limit: float
+    state: Literal["waiting", "running", "closed"]
+    since: float | None
+    until: float | None
+    seconds: float | None
+    breached: bool
+    by_rollback: bool
+
+
+class RollbackLine(_Frozen):
+    step: str
+    outcome: Restoration
+    started_at: float | None
+    seconds: float | None
+    estimate: float
+    detail: str
+
+
+class Rollback(_Frozen):
+    why: str
+    to: str
+    started_at: float
+    ended_at: float | None
+    seconds: float | None
+    steps: tuple[RollbackLine, ...]
+
+
+class DecisionLine(_Frozen):
+    ts: float
+    who: str
+    role: str
+    verb: str
+    node: str
+    why: str
+    evidence: str
+
+
+class BreachLine(_Frozen):
+    ts: float
+    what: str
+    limit: float
+    measured: float
+    action: str
+
+
+class NoteLine(_Frozen):
+    ts: float
+    node: str
+    text: str
+
+
+class Incident(_Frozen):
+    """Something that went wrong, whether or not a retry mended it."""
+
+    ts: float
+    node: str
+    op: str
+    attempt: int
+    kind: str
+    error: str
+
+
+class Resumption(_Frozen):
+    ts: float
+    who: str
+    controller: str
+
+
+class OutputFile(_Frozen):
+    """Where the whole output of one action is kept on the controller."""
+
+    node: str
+    op: str
+    attempt: int
+    index: int
+    exit_code: int | None
+    stdout_path: str
+    stderr_path: str
+
+
+class Measure(_Frozen):
+    """A number from outside the journal: outage seconds, writes. ``good`` None: no judgement."""
+
+    label: str
+    text: str
+    good: bool | None = None
+
+
+class Report(_Frozen):
+    schema_version: int = REPORT_SCHEMA
+    run_id: str
+    runbook: str
+    title: str
+    owner: str
+    plan_digest: str
+    level: str
+    """``live`` or the rehearsal level."""
+    phase: RunPhase
+    outcome: Outcome
+    headline: str
+    """One sentence: what came of it."""
+    why: str
+    who: str
+    written_at: float
+    started_at: float | None
+    ended_at: float | None
+    seconds: float | None
+    planned_seconds: float
+    timezone: str
+    window_start: float | None
+    window_end: float | None
+    inside_window: bool | None
+    """None: there is no window, or the run has not ended."""
+    steps: tuple[StepLine, ...]
+    critical_path: tuple[CriticalLink, ...]
+    budgets: tuple[BudgetLine, ...]
+    rollback: Rollback | None
+    decisions: tuple[DecisionLine, ...]
+    breaches: tuple[BreachLine, ...]
+    incidents: tuple[Incident, ...]
+    notes: tuple[NoteLine, ...]
+    resumptions: tuple[Resumption, ...]
+    measures: tuple[Measure, ...]
+    outputs: tuple[OutputFile, ...]
+    journal_events: int
+    journal_head: str
+    next: tuple[Advice, ...]

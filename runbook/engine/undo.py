@@ -1,0 +1,175 @@
+"""Taking one node back to the state that was observed before it acted.
+
+Nothing is undone blindly: the present state must still be what the node left behind (else it has
+drifted and a person decides), and afterwards it must be what was journaled before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runbook.engine.actions_json import actions_from_json, to_json
+from runbook.engine.checks import observe_until
+from runbook.engine.context import RunContext, Stopping
+from runbook.engine.late import render_late
+from runbook.engine.perform import OutcomeUnknown, complete, perform_all, quiesce
+from runbook.engine.reads import NodeReads
+from runbook.errors import Errored, NotFound, RunbookError
+from runbook.model.actions import Action, AskOperator, Notify, RunCommand, WaitFor
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Verdict
+from runbook.model.plan import Node, PlannedStep
+from runbook.model.runbook import Poll
+from runbook.model.state import NodeState
+
+SETTLED = frozenset({NodeState.ROLLED_BACK, NodeState.IRREVERSIBLE})
+_DEFAULT_POLL = Poll(every=1.0, timeout=30.0)
+
+
+def needs_undo(ctx: RunContext, node: Node) -> bool:
+    """Whether a rollback has to look at the node: it once had an intent and is not yet back."""
+    status = ctx.status(node.id)
+    return status.intended and status.state not in SETTLED
+
+
+def undo_node(ctx: RunContext, step: PlannedStep, node: Node, *, accept_drift: bool) -> None:
+    """Undo a node; the outcome is journaled. Raises Stopping, JournalFault or Fenced."""
+    _NodeUndo(ctx, step, node, accept_drift=accept_drift).run()
+
+
+class _NodeUndo:
+    def __init__(
+        self, ctx: RunContext, step: PlannedStep, node: Node, *, accept_drift: bool
+    ) -> None:
+        self.ctx = ctx
+        self.step = step
+        self.node = node
+        self.accept_drift = accept_drift
+        self.status = ctx.status(node.id)
+        self.before = Observation.model_validate(self.status.before or {})
+        self.reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, node.host)
+
+    def run(self) -> None:
+        try:
+            if self.status.state is NodeState.UNDOING:
+                self._perform(self.status.undo_attempt,
+                              actions_from_json(self.status.undo_actions), resuming=True)
+                return
+            self._begin()
+        except OutcomeUnknown as fault:
+            self._failed(f"in doubt: {fault.message}; look at it, then tell the run with "
+                         f"`runbook resolve`")
+        except (Errored, NotFound) as fault:
+            self._failed(f"{fault.message}{f' ({fault.hint})' if fault.hint else ''}")
+        except RunbookError as fault:
+            if fault.exit_code in {12, 14}:
+                raise
+            self._failed(fault.message)
+
+    def _begin(self) -> None:
+        if self.step.irreversible is not None:
+            self._irreversible(self.step.irreversible)
+            return
+        kind = self._kind()
+        if self.status.state in {NodeState.STARTED, NodeState.IN_DOUBT}:
+            doing = actions_from_json(self.status.actions)
+            if all(isinstance(a, WaitFor | AskOperator | Notify) for a in doing):
+                self._restored("it had only waited or asked")
+                return
+            quiesce(self.ctx, self.node.id, self.status.attempt, doing)
+        now = kind.observe(self.reads)
+        known = bool(self.before.state)
+        if known and now.state == self.before.state and self.node.undo is None:
+            self._restored("the world is as it was before the step")
+            return
+        if not self.accept_drift and self._drifted(now):
+            self._failed(
+                f"drift: the present state is not what this step left; {_difference(self, now)}. "
+                f"Nothing was undone here. To overwrite it: runbook rollback "
+                f"{self.ctx.state.run_id} --accept-drift {self.step.id}"
+            )
+            return
+        actions = self._actions(kind)
+        if isinstance(actions, Irreversible):
+            self._irreversible(actions.why)
+            return
+        if not actions:
+            self._restored("nothing to undo")
+            return
+        number = self.status.undo_attempt + 1
+        actions = complete(actions, self.step)
+        self.ctx.node_event("intent", self.node.id, number, "undo",
+                            actions=[to_json(a) for a in actions])
+        self._perform(number, actions, resuming=False)
+
+    def _kind(self) -> Kind:
+        args = render_late(self.ctx, self.step, self.node, self.node.args, self.node.late)
+        return self.ctx.kind_of(self.step.kind, args)
+
+    def _actions(self, kind: Kind) -> tuple[Action, ...] | Irreversible:
+        if self.node.undo is not None:
+            return (RunCommand(host=self.node.host, script=self.node.undo),)
+        return kind.undo(self.before)
+
+    def _drifted(self, now: Observation) -> bool:
+        """Only a verified step left a state that is known; half-done work cannot drift."""
+        if self.status.state is not NodeState.VERIFIED or self.status.after is None:
+            return False
+        after = Observation.model_validate(self.status.after)
+        return bool(after.state) and now.state not in (after.state, self.before.state)
+
+    def _perform(self, number: int, actions: Sequence[Action], *, resuming: bool) -> None:
+        results = perform_all(self.ctx, self.node.id, "undo", number, actions, resuming=resuming)
+        if results and not results[-1].ok:
+            self._failed(f"the undo was refused: {results[-1].detail}")
+            return
+        self.ctx.node_event("done", self.node.id, number, "undo",
+                            results=[to_json(r) for r in results])
+        self._verify()
+
+    def _verify(self) -> None:
+        if not self.before.state:
+            self._restored("the undo command succeeded")
+            return
+        kind = self._kind()
+
+        def look() -> tuple[Observation, Verdict]:
+            now = kind.observe(self.reads)
+            ok = now.state == self.before.state
+            return now, Verdict(ok=ok, seen="as before" if ok else _difference(self, now))
+
+        looked = observe_until(self.ctx, look, kind.poll or _DEFAULT_POLL)
+        if looked.verdict.ok:
+            self._restored("observed: the world is as it was before the step")
+        elif self.node.undo is not None and not looked.errored:
+            self._failed(f"the undo command ran, but {looked.verdict.seen}")
+        else:
+            self._failed(f"undone, but not as before: {looked.verdict.seen}")
+
+    def _event(self, kind: str, **data: str) -> None:
+        number = max(self.status.undo_attempt, 1)
+        self.ctx.node_event(kind, self.node.id, number, "undo", **data)
+
+    def _restored(self, how: str) -> None:
+        self._event("restored", how=how)
+
+    def _irreversible(self, why: str) -> None:
+        self._event("irreversible", why=why)
+
+    def _failed(self, error: str) -> None:
+        if self.ctx.signals.stop.is_set() and self.status.state is NodeState.UNDOING:
+            raise Stopping
+        self._event("rollback_failed", error=error)
+
+
+def _difference(undo: _NodeUndo, now: Observation) -> str:
+    want = undo.before.state
+    keys = sorted(k for k in {*want, *now.state} if want.get(k) != now.state.get(k))
+    shown = [f"{k}: is {_short(now.state.get(k))}, was {_short(want.get(k))}" for k in keys[:4]]
+    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+    return "; ".join(shown) + more
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,69 @@
+"""One controller a run: a lock the kernel frees at death, with its holder written inside."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+
+from runbook.errors import HeldByOther
+
+
+class RunLock:
+    """An exclusive flock(2) on a file. Raises HeldByOther, naming the holder."""
+
+    def __init__(self, path: Path, run_id: str, holder: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(self._fd, 4096, 0).decode(errors="replace")
+            os.close(self._fd)
+            raise HeldByOther(
+                f"run {run_id} is held by {_describe(text)}",
+                hint="watch it with `runbook status`, answer it with `runbook approve`, or stop "
+                "that controller first; nothing was changed",
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def holder_of(path: Path) -> str | None:
+    """Who holds the lock now, or None when nobody does."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _describe(os.pread(fd, 4096, 0).decode(errors="replace"))
+    finally:
+        os.close(fd)
+    return None
+
+
+def _describe(text: str) -> str:
+    try:
+        data = json.loads(text)
+        return f"{data['holder']} (process {data['pid']})"
+    except (ValueError, KeyError, TypeError):
+        return "another controller"

@@ -1,0 +1,186 @@
+"""Dynamic update, RFC 2136, signed with TSIG, RFC 8945: BIND, Knot, PowerDNS and others.
+
+Compare-and-swap is the server's own: every set's prior value is a prerequisite. Value
+prerequisites leave out the TTL, so the SOA read beforehand is one too: while it stands, nothing
+in the zone has changed since, TTLs included. All changes go in one message, which is atomic
+(section 3.7). A set is always replaced as a whole: servers differ in what one added record does
+to the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdataset
+import dns.rdatatype
+import dns.tsig
+import dns.update
+
+from runbook.errors import Errored
+from runbook.model.dns import Change, NameServer, ProviderCaps, RRset, Zone
+from runbook.transports.dns.provider import Applied, Conflict, Outcome, Rejected
+from runbook.transports.dns.records import (
+    canonical_name,
+    parse_rdatas,
+    parse_type,
+    to_rrset,
+    zone_records,
+)
+from runbook.transports.dns.wire import Unsure, Wire
+
+_TRIES = 32
+"""Attempts while others keep changing other sets of the zone."""
+
+_PREREQUISITE = {
+    dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN,
+}
+
+
+class Rfc2136:
+    """``primary`` finds the server to update; ``key`` gives the zone's TSIG key, if it has one."""
+
+    caps = ProviderCaps(cas="server", ttl_in_cas=True, atomic_batch=True)
+
+    def __init__(
+        self,
+        wire: Wire,
+        primary: Callable[[Zone], NameServer],
+        key: Callable[[Zone], dns.tsig.Key | None],
+    ) -> None:
+        self._wire = wire
+        self._primary = primary
+        self._key = key
+
+    def records(self, zone: Zone) -> tuple[RRset, ...]:
+        return zone_records(self._wire.transfer(self._primary(zone), zone.name, self._key(zone)))
+
+    def get(self, zone: Zone, name: str, rtype: str) -> RRset | None:
+        """Asked directly; where a wildcard may have made the answer up, by a zone transfer."""
+        wanted = canonical_name(name)
+        found = self._query(zone, wanted, rtype)
+        if found is None or wanted.startswith("*.") or wanted == zone.name:
+            return found
+        for source in _wildcards(wanted, zone.name):
+            wild = self._query(zone, source, rtype)
+            if wild is not None and wild.rdatas == found.rdatas:
+                return next((r for r in self.records(zone) if r.key == found.key), None)
+        return found
+
+    def apply(self, zone: Zone, changes: tuple[Change, ...]) -> Outcome:
+        server, key = self._primary(zone), self._key(zone)
+        for change in changes:
+            if change.key[1] == "SOA":
+                return Rejected("the SOA is the server's own; it is not changed by an update")
+            if not (change.key[0] == zone.name or change.key[0].endswith("." + zone.name)):
+                return Rejected(f"{change.key[0]} is not in the zone {zone.name}")
+        for _ in range(_TRIES):
+            soa = self._query(zone, zone.name, "SOA")
+            if soa is None:
+                raise Errored(f"{server} does not serve {zone.name}: it has no SOA")
+            if any(self.get(zone, *change.key) != change.before for change in changes):
+                return Conflict()
+            try:
+                message = _message(zone, soa, changes)
+                reply = self._wire.update(server, message, key)
+            except dns.exception.TooBig:
+                return Rejected(f"{len(changes)} changes do not fit into one update of 64 KiB")
+            code = reply.rcode()
+            if code == dns.rcode.NOERROR:
+                return Applied()
+            if code == dns.rcode.SERVFAIL:
+                raise Unsure(f"{server} answered SERVFAIL")
+            if code not in _PREREQUISITE:
+                return Rejected(_refusal(server, zone, code, signed=key is not None))
+        raise Errored(
+            f"{zone.name} was changed by others {_TRIES} times while one update was tried; "
+            "nothing was changed",
+            hint="somebody keeps updating the zone; try again when it is quieter",
+        )
+
+    def _query(self, zone: Zone, name: str, rtype: str) -> RRset | None:
+        """The set at exactly this name. Raises Errored, also where the server is not right."""
+        server = self._primary(zone)
+        query = dns.message.make_query(name, parse_type(rtype), use_edns=0, payload=1232)
+        query.flags &= ~dns.flags.RD
+        reply = self._wire.ask(server, query, self._key(zone))
+        code = reply.rcode()
+        if code not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+            text = dns.rcode.to_text(code)
+            raise Errored(
+                f"{server} answered {text} when asked for {name} {rtype}",
+                hint=f"is it the primary of {zone.name}, and may we ask it?",
+            )
+        for rrset in reply.answer:
+            if rrset.rdtype == parse_type(rtype) and canonical_name(rrset.name) == name:
+                return to_rrset(rrset.name, rrset)
+        return None
+
+
+def _wildcards(name: str, origin: str) -> list[str]:
+    """Wildcard owners in the zone that could answer for a name."""
+    out: list[str] = []
+    rest = name
+    while rest != origin and "." in rest.rstrip("."):
+        rest = rest.partition(".")[2]
+        out.append(f"*.{rest}")
+    return out
+
+
+def _message(zone: Zone, soa: RRset, changes: tuple[Change, ...]) -> dns.update.UpdateMessage:
+    """Prerequisites first, then every deletion, then every addition (A → CNAME works so)."""
+    message = dns.update.UpdateMessage(zone.name)
+    _present(message, soa)
+    for change in changes:
+        if change.before is None:
+            message.absent(dns.name.from_text(change.key[0]), change.key[1])
+        else:
+            _present(message, change.before)
+    for change in changes:
+        name, rtype = change.key
+        if (name, rtype) == (zone.name, "NS"):
+            _swap_apex_ns(message, change)
+        elif change.before is not None:
+            message.delete(dns.name.from_text(name), rtype)
+    for change in changes:
+        if change.after is not None and change.key != (zone.name, "NS"):
+            message.add(dns.name.from_text(change.key[0]), _rdataset(change.after))
+    return message
+
+
+def _present(message: dns.update.UpdateMessage, rrset: RRset) -> None:
+    """A prerequisite on the value. Its TTL must be zero (section 2.4.2)."""
+    message.present(dns.name.from_text(rrset.name), _rdataset(rrset.with_ttl(0)))
+
+
+def _rdataset(rrset: RRset) -> dns.rdataset.Rdataset:
+    return dns.rdataset.from_rdata_list(rrset.ttl, parse_rdatas(rrset))
+
+
+def _swap_apex_ns(message: dns.update.UpdateMessage, change: Change) -> None:
+    """Deleting the NS set at the apex is ignored (section 3.4.2.3): add first, then remove."""
+    if change.before is None or change.after is None:
+        raise ValueError("the NS set of the zone itself cannot be made or removed")
+    owner = dns.name.from_text(change.after.name)
+    message.add(owner, _rdataset(change.after))
+    gone = set(change.before.rdatas) - set(change.after.rdatas)
+    for rdata in parse_rdatas(change.before.model_copy(update={"rdatas": tuple(sorted(gone))})):
+        message.delete(owner, rdata)
+
+
+def _refusal(server: NameServer, zone: Zone, code: dns.rcode.Rcode, *, signed: bool) -> str:
+    text = dns.rcode.to_text(code)
+    how = "the update" if signed else "the update, which carried no TSIG signature"
+    reasons = {
+        dns.rcode.REFUSED: "check its update policy for this key (BIND: allow-update)",
+        dns.rcode.NOTAUTH: f"it is not the primary of {zone.name}, or the key is not for it",
+        dns.rcode.NOTIMP: "it takes no dynamic updates",
+        dns.rcode.NOTZONE: "a name lies outside of the zone",
+        dns.rcode.FORMERR: "it finds the update malformed",
+    }
+    return f"{server} refused {how}: {text}; {reasons.get(code, 'nothing was changed')}"
