@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pydantic import BaseModel, ConfigDict
 
 from runbook.model.runstate import NodeStatus, RunState
@@ -17,17 +19,19 @@ class Advice(BaseModel):
 
     text: str
     command: str = ""
+    asked: bool = False
+    """A step waits for this answer."""
 
 
 def advise(state: RunState) -> tuple[Advice, ...]:
     """What can be done about the run as it stands, most urgent first; empty when it is done."""
     run = state.run_id
-    asked = [question(run, n) for n in state.nodes.values() if n.question]
+    asked = [a for n in state.nodes.values() if n.question for a in answers(state, n)]
     doubt = [
         Advice(
             text=f"find out what became of {n.node} ({n.detail or 'outcome unknown'}), "
             "then tell the run",
-            command=f"runbook resolve {run} {n.node}",
+            command=f"runbook resolve {run} {shlex.quote(n.node)} --done   (or --not-done)",
         )
         for n in state.nodes.values()
         if n.state is NodeState.IN_DOUBT
@@ -35,23 +39,44 @@ def advise(state: RunState) -> tuple[Advice, ...]:
     return (*asked, *doubt, *_by_phase(state))
 
 
-def question(run: str, status: NodeStatus) -> Advice:
-    """How to answer the open question of a node."""
-    needs = _needs(status)
-    evidence = ", with evidence" if status.asked.get("evidence") else ""
-    return Advice(
-        text=f"answer “{status.question}”{needs}{evidence}",
-        command=f"runbook approve {run} {status.node}",
+def answers(state: RunState, status: NodeStatus) -> tuple[Advice, ...]:
+    """Every way to answer the open question of a node, with what is still missing."""
+    asked = status.asked
+    if asked.get("verbs"):
+        where = f"{state.run_id} {shlex.quote(status.node)}"
+        commands = {
+            "retry": f"runbook retry {where}",
+            "skip": f"runbook skip {where} --why REASON",
+            "rollback": f"runbook rollback {state.run_id}",
+        }
+        known = [verb for verb in asked["verbs"] if verb in commands]
+        return tuple(
+            Advice(text=verb if i else status.question, command=commands[verb], asked=True)
+            for i, verb in enumerate(known)
+        )
+    since = int(asked.get("seq", 0) or 0)
+    yes = [
+        d
+        for d in state.decisions
+        if d.node == status.node and d.seq > since and d.verb == "approve"
+    ]
+    answered = {d.role for d in yes}
+    missing = [str(role) for role in asked.get("roles", ()) if role not in answered]
+    quorum = max(1, int(asked.get("quorum", 1) or 1))
+    needs = [f"{len({d.who for d in yes})} of {quorum}"] if quorum > 1 else []
+    needs += [f"missing: {', '.join(missing)}"] if missing else []
+    needs += ["with evidence"] if asked.get("evidence") else []
+    command = f"runbook approve {state.run_id} {shlex.quote(status.node)}"
+    if missing:
+        command += f" --role {shlex.quote(missing[0])}"
+    if asked.get("evidence"):
+        command += " --evidence TEXT"
+    yes_please = Advice(
+        text=status.question + (f" ({'; '.join(needs)})" if needs else ""),
+        command=command,
+        asked=True,
     )
-
-
-def _needs(status: NodeStatus) -> str:
-    roles = [str(role) for role in status.asked.get("roles", ())]
-    quorum = int(status.asked.get("quorum", 1) or 1)
-    parts = [f"roles: {', '.join(roles)}"] if roles else []
-    if quorum > 1:
-        parts.append(f"{quorum} people")
-    return f" ({'; '.join(parts)})" if parts else ""
+    return (yes_please,)
 
 
 def _by_phase(state: RunState) -> list[Advice]:
@@ -61,7 +86,7 @@ def _by_phase(state: RunState) -> list[Advice]:
     logs = [
         Advice(
             text=f"read why {n.node} {n.state.value}: {n.detail or 'no detail'}",
-            command=f"runbook log {run} {n.node} --output",
+            command=f"runbook log {run} {shlex.quote(n.node)} --output",
         )
         for n in stuck[:3]
     ]

@@ -16,8 +16,8 @@ from runbook.model.state import TOUCHED
 class BackoutClock:
     """Seconds. ``remaining_window`` and ``margin`` are None where the plan has no window.
 
-    ``one_way`` names the steps that have had effects and cannot be put back at all: the
-    back-out time does not, and cannot, contain them.
+    ``one_way`` names the steps with effects that are points of no return or cannot be put back
+    at all: going back past them needs the loss to be accepted.
     """
 
     remaining_window: float | None

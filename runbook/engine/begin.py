@@ -86,16 +86,24 @@ def begin(
 
 def take_up(
     store: Store, lease: Lease, world: World, *, kinds: Mapping[str, type[Kind]],
-    observer: Observer, real: Clock, who: str, faults: Faults | None = None,
+    observer: Observer, real: Clock, who: str, back: bool = False,
+    faults: Faults | None = None,
 ) -> RunContext:
     """A run as its journal has it, under a new lease; ``resumed`` is durable on return.
 
-    Failed steps of a held run get fresh tries: resuming is asking for them.
+    Failed steps of a held run get fresh tries: resuming is asking for them. ``back``: it is
+    taken up to be rolled back, which a finished run can be too.
     Raises Refused when the run has ended.
     """
     plan, events = store.load(lease.run_id)
+    if not events:
+        raise Refused(
+            f"run {lease.run_id} was pinned but never started; nothing was touched",
+            hint="start a new one with `runbook run`",
+        )
     state = fold(lease.run_id, plan, events)
-    if state.phase in {RunPhase.DONE, RunPhase.ROLLED_BACK, RunPhase.ABORTED}:
+    ended = {RunPhase.ROLLED_BACK, RunPhase.ABORTED} | (set() if back else {RunPhase.DONE})
+    if state.phase in ended:
         raise Refused(
             f"run {lease.run_id} has ended: {state.phase}",
             hint=f"runbook report {lease.run_id}",

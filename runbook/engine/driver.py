@@ -19,9 +19,6 @@ from runbook.journal import Draft, Message
 from runbook.model.plan import PlannedStep
 from runbook.model.state import NodeState, RunPhase
 
-ENDED = frozenset({RunPhase.DONE, RunPhase.ROLLED_BACK, RunPhase.ABORTED})
-
-
 @dataclass(frozen=True, slots=True)
 class Driven:
     """How driving ended. The run itself may go on later, see ``phase``."""
@@ -245,7 +242,7 @@ class _Driver:
                 accept_drift=decision.accept_drift, who=decision.who,
             )
         except Refused as fault:
-            names = ", ".join(s.id for s in past_return(self.ctx, decision.to))
+            names = ", ".join(s.id for s in past_return(self.ctx.state, decision.to))
             return self._hold(f"{decision.why}; not taken back by itself: {names} is past the "
                               f"point of no return. {fault.hint}")
         return None

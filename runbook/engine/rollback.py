@@ -10,6 +10,7 @@ from runbook.engine.undo import SETTLED, needs_undo, undo_node
 from runbook.errors import NotFound, Refused
 from runbook.journal import Draft
 from runbook.model.plan import Plan, PlannedStep
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 
 
@@ -25,23 +26,23 @@ def ancestors(plan: Plan, step: str) -> set[str]:
     return found
 
 
-def to_undo(ctx: RunContext, to: str | None) -> list[PlannedStep]:
+def to_undo(state: RunState, to: str | None) -> list[PlannedStep]:
     """Steps a rollback would touch, latest first. ``to`` keeps that step and all before it.
 
     Raises NotFound for an unknown step."""
-    if to is not None and to not in ctx.plan.by_id:
-        raise NotFound(f"there is no step {to!r} in run {ctx.state.run_id}")
-    kept = ancestors(ctx.plan, to) if to else set()
+    if to is not None and to not in state.plan.by_id:
+        raise NotFound(f"there is no step {to!r} in run {state.run_id}")
+    kept = ancestors(state.plan, to) if to else set()
     return [
-        step for step in reversed(ctx.plan.steps)
-        if step.id not in kept and any(needs_undo(ctx, node) for node in step.nodes)
+        step for step in reversed(state.plan.steps)
+        if step.id not in kept and any(needs_undo(state, node) for node in step.nodes)
     ]
 
 
-def past_return(ctx: RunContext, to: str | None) -> list[PlannedStep]:
+def past_return(state: RunState, to: str | None) -> list[PlannedStep]:
     """Steps past the point of no return that a rollback would touch."""
-    return [s for s in to_undo(ctx, to) if s.point_of_no_return
-            and any(ctx.status(n.id).state in {NodeState.VERIFIED, NodeState.APPLIED}
+    return [s for s in to_undo(state, to) if s.point_of_no_return
+            and any(state.nodes[n.id].state in {NodeState.VERIFIED, NodeState.APPLIED}
                     for n in s.nodes)]
 
 
@@ -51,7 +52,7 @@ def begin_rollback(
 ) -> None:
     """Journal the decision. Raises Refused at a point of no return not accepted by name."""
     accepted = set(accept_loss)
-    refused = [step.id for step in past_return(ctx, to) if step.id not in accepted]
+    refused = [step.id for step in past_return(ctx.state, to) if step.id not in accepted]
     if refused:
         names = ", ".join(refused)
         raise Refused(
@@ -76,7 +77,7 @@ def run_rollback(ctx: RunContext, *, accept_drift: Iterable[str] = ()) -> RunPha
     if not ctx.signals.stop.is_set():
         ctx.halt.clear()
     drift = set(accept_drift)
-    steps = to_undo(ctx, ctx.state.rollback_to)
+    steps = to_undo(ctx.state, ctx.state.rollback_to)
     names = {step.id for step in ctx.plan.steps}
     involved = {step.id for step in steps}
     after = {name: ctx.plan.dependents[name] for name in names}
@@ -86,7 +87,7 @@ def run_rollback(ctx: RunContext, *, accept_drift: Iterable[str] = ()) -> RunPha
             return True
         step = ctx.plan.by_id[name]
         for node in step.nodes:
-            if needs_undo(ctx, node):
+            if needs_undo(ctx.state, node):
                 if ctx.signals.stop.is_set():
                     raise Stopping
                 undo_node(ctx, step, node, accept_drift=name in drift)
@@ -101,7 +102,7 @@ def run_rollback(ctx: RunContext, *, accept_drift: Iterable[str] = ()) -> RunPha
 
 
 def _conclude(ctx: RunContext, steps: list[PlannedStep]) -> RunPhase:
-    left = [s.id for s in steps if any(needs_undo(ctx, n) for n in s.nodes)]
+    left = [s.id for s in steps if any(needs_undo(ctx.state, n) for n in s.nodes)]
     gone = [s.id for s in ctx.plan.steps
             if any(ctx.status(n.id).state is NodeState.IRREVERSIBLE for n in s.nodes)]
     why = ctx.state.why

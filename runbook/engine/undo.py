@@ -20,15 +20,16 @@ from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Verdict
 from runbook.model.plan import Node, PlannedStep
 from runbook.model.runbook import Poll
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState
 
 SETTLED = frozenset({NodeState.ROLLED_BACK, NodeState.IRREVERSIBLE})
 _DEFAULT_POLL = Poll(every=1.0, timeout=30.0)
 
 
-def needs_undo(ctx: RunContext, node: Node) -> bool:
+def needs_undo(state: RunState, node: Node) -> bool:
     """Whether a rollback has to look at the node: it once had an intent and is not yet back."""
-    status = ctx.status(node.id)
+    status = state.nodes[node.id]
     return status.intended and status.state not in SETTLED
 
 
@@ -52,6 +53,9 @@ class _NodeUndo:
     def run(self) -> None:
         try:
             if self.status.state is NodeState.UNDOING:
+                if self.status.undo_applied == self.status.undo_attempt:
+                    self._verify()
+                    return
                 self._perform(self.status.undo_attempt,
                               actions_from_json(self.status.undo_actions), resuming=True)
                 return
@@ -73,10 +77,12 @@ class _NodeUndo:
         kind = self._kind()
         if self.status.state in {NodeState.STARTED, NodeState.IN_DOUBT}:
             doing = actions_from_json(self.status.actions)
+            quiesce(self.ctx, self.node.id, self.status.attempt, doing)
+            self.ctx.node_event("failed", self.node.id, self.status.attempt,
+                                error="cut short by the rollback")
             if all(isinstance(a, WaitFor | AskOperator | Notify) for a in doing):
                 self._restored("it had only waited or asked")
                 return
-            quiesce(self.ctx, self.node.id, self.status.attempt, doing)
         now = kind.observe(self.reads)
         known = bool(self.before.state)
         if known and now.state == self.before.state and self.node.undo is None:
@@ -113,7 +119,7 @@ class _NodeUndo:
 
     def _drifted(self, now: Observation) -> bool:
         """Only a verified step left a state that is known; half-done work cannot drift."""
-        if self.status.state is not NodeState.VERIFIED or self.status.after is None:
+        if self.status.after is None or self.status.undo_begun:
             return False
         after = Observation.model_validate(self.status.after)
         return bool(after.state) and now.state not in (after.state, self.before.state)

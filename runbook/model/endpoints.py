@@ -42,6 +42,8 @@ class Endpoints(BaseModel):
     names: dict[str, str] = Field(default_factory=dict)
     """Addresses of inventory host names, as the world's programs see them."""
 
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """Values that stand for the runbook's secrets in this world; made up, never real ones."""
     fail: tuple[str, ...] = ()
     """Steps that are made to fail after they acted: faults of a rehearsal."""
 

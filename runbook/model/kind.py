@@ -10,11 +10,13 @@ Third parties add kinds through the entry point group ``runbook.kinds``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from runbook.model.actions import Action
+from runbook.model.dns import Change, RRset
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -40,6 +42,8 @@ class Kind(BaseModel):
     """How verification is repeated where the step does not say; None: once."""
     estimate: ClassVar[float] = 1.0
     """Seconds, where the step has no ``estimate:``."""
+    estimate_undo: ClassVar[float | None] = None
+    """Seconds its undo takes; None: as long as the doing. Waits and gates have nothing to undo."""
     output_names: ClassVar[dict[str, str]] = {}
     """Outputs it gives, each with its meaning."""
 
@@ -59,11 +63,20 @@ class Kind(BaseModel):
         """Pure. The actions that put back what was observed before acting."""
         raise NotImplementedError
 
-
     def local_files(self) -> tuple[str, ...]:
         """Files of the runbook's folder that decide behaviour; the plan's digest covers them."""
         return ()
 
     def references(self) -> tuple[str, ...]:
         """Ids of earlier steps whose outputs ``observe`` reads; planning checks they exist."""
+        return ()
+
+    def preview(self) -> tuple[str, ...]:
+        """Lines that tell a person, before anything is asked of the world, what it will do:
+        the command, the path, the question. Pure. By default: every key that was given."""
+        given = self.model_dump(mode="json", exclude_defaults=True)
+        return tuple(f"{key}: {value}" for key, value in given.items())
+
+    def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
+        """Changes of DNS it would make, were the zones (by absolute name) as given. Pure."""
         return ()

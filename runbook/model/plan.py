@@ -104,6 +104,8 @@ class Plan(_Frozen):
     """In an order in which every step stands after those it depends on."""
     playbook_outputs: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Of each called playbook, by its calling step: late templates over its steps' outputs."""
+    playbook_scopes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Variables of those templates, by calling step; as ``PlannedStep.scope``."""
     directory: str = "."
     """Where relative local paths start."""
     files: dict[str, str] = Field(default_factory=dict)

@@ -20,6 +20,10 @@ class NodeStatus:
     attempt: int = 0
     """Attempts begun, of the doing."""
     undo_attempt: int = 0
+    undo_begun: bool = False
+    """An undo intent exists since the last doing: the state may lie between the two."""
+    undo_applied: int = 0
+    """The undo attempt whose actions all reported success."""
     before: Mapping[str, Any] | None = None
     """Observation (JSON) journaled by the *first* intent: what undo goes back to."""
     after: Mapping[str, Any] | None = None
@@ -181,7 +185,7 @@ def _intent(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
     if e.op == "undo":
         _move(n, NodeState.UNDOING)
-        n.undo_attempt = e.attempt
+        n.undo_attempt, n.undo_begun = e.attempt, True
         n.undo_actions = list(e.data.get("actions", ()))
         n.undo_started_at = n.undo_started_at or e.ts
         return
@@ -189,6 +193,7 @@ def _intent(run: RunState, e: Event) -> None:
     n.attempt = e.attempt
     n.actions = list(e.data.get("actions", ()))
     n.results = []
+    n.after, n.undo_begun = None, False
     if n.before is None:
         n.before = e.data.get("before")
     n.intended = True
@@ -199,6 +204,7 @@ def _intent(run: RunState, e: Event) -> None:
 def _done(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
     if e.op == "undo":
+        n.undo_applied = e.attempt
         return
     _move(n, NodeState.APPLIED)
     n.results = list(e.data.get("results", ()))

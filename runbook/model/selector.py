@@ -1,13 +1,14 @@
 """Which hosts an expression means: ``east and db``, ``web or (cache and not west)``, ``web*``.
 
 A word stands for a host's name, its site, one of its roles or one of its groups; ``*`` and ``?``
-are wildcards over names. ``site:east``, ``role:db``, ``group:g`` and ``host:h`` say which of the
-four is meant. ``all`` is every host. ``not`` binds tightest, then ``and``, then ``or``; a comma
+are wildcards over names. ``site=east``, ``role=db``, ``group=g`` and ``name=h`` say which of the
+four is meant (``:`` and ``~`` may stand for ``=``, ``host`` for ``name``). ``all`` is every host. ``not`` binds tightest, then ``and``, then ``or``; a comma
 is another way to write ``or``.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -16,7 +17,8 @@ from typing import Any
 from runbook.model.inventory import Host, Inventory
 
 _TOKEN = re.compile(r"\s*(?:([(),])|([^\s(),]+))")
-_FIELDS = {"site": "site", "role": "roles", "group": "groups", "host": "name"}
+_FIELDS = {"site": "site", "role": "roles", "group": "groups", "name": "name", "host": "name"}
+_QUALIFIED = re.compile(r"([A-Za-z_]+)[:=~](.+)")
 
 
 def select(expression: str | list[str], inventory: Inventory) -> tuple[Host, ...]:
@@ -142,9 +144,11 @@ class _Parser:
     def _meaning(self, word: str) -> set[str]:
         if word == "all":
             return {host.name for host in self._inventory.hosts}
-        prefix, colon, rest = word.partition(":")
-        fields = (_FIELDS[prefix],) if colon and prefix in _FIELDS else tuple(_FIELDS.values())
-        pattern = rest if colon and prefix in _FIELDS else word
+        qualified = _QUALIFIED.fullmatch(word)
+        if qualified and qualified[1] not in _FIELDS:
+            raise ValueError(f"{word!r}: hosts are chosen by site, role, group or name")
+        fields = (_FIELDS[qualified[1]],) if qualified else tuple(_FIELDS.values())
+        pattern = qualified[2] if qualified else word
         found = {
             host.name
             for host in self._inventory.hosts
@@ -152,8 +156,16 @@ class _Parser:
         }
         known = {site.name for site in self._inventory.sites} if "site" in fields else set()
         if not found and pattern not in known:
-            raise ValueError(f"{word!r} is no host, site, role or group of the inventory")
+            raise ValueError(
+                f"{word!r} is no host, site, role or group of the inventory"
+                f"{self._near(pattern, fields)}"
+            )
         return found
+
+    def _near(self, word: str, fields: tuple[str, ...]) -> str:
+        known = {v for host in self._inventory.hosts for f in fields for v in _values(host, f)}
+        close = difflib.get_close_matches(word, sorted(known), n=1)
+        return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _values(host: Host, field: str) -> Iterator[str]:

@@ -27,22 +27,21 @@ class NodeState(StrEnum):
 
 _S = NodeState
 
+_BACK = frozenset({_S.UNDOING, _S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.IRREVERSIBLE})
+_AGAIN = frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED})
+
 TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
-    _S.PENDING: frozenset({_S.STARTED, _S.SKIPPED, _S.VERIFIED, _S.FAILED, _S.ERRORED}),
-    _S.STARTED: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.IN_DOUBT}),
-    _S.APPLIED: frozenset({_S.VERIFIED, _S.FAILED, _S.ERRORED, _S.UNDOING, _S.IRREVERSIBLE,
-                           _S.ROLLED_BACK}),
-    _S.VERIFIED: frozenset({_S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
-    _S.FAILED: frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED, _S.UNDOING,
-                          _S.IRREVERSIBLE, _S.ROLLED_BACK}),
-    _S.ERRORED: frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED,
-                           _S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
+    _S.PENDING: _AGAIN,
+    _S.STARTED: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.IN_DOUBT, _S.ROLLBACK_FAILED}),
+    _S.APPLIED: frozenset({_S.VERIFIED, _S.FAILED, _S.ERRORED}) | _BACK,
+    _S.VERIFIED: _BACK,
+    _S.FAILED: _AGAIN | _BACK,
+    _S.ERRORED: _AGAIN | _BACK,
     _S.SKIPPED: frozenset(),
-    _S.IN_DOUBT: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.STARTED, _S.SKIPPED,
-                            _S.UNDOING, _S.IRREVERSIBLE, _S.ROLLED_BACK}),
-    _S.UNDOING: frozenset({_S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.UNDOING}),
-    _S.ROLLED_BACK: frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED}),
-    _S.ROLLBACK_FAILED: frozenset({_S.UNDOING, _S.ROLLED_BACK, _S.IRREVERSIBLE}),
+    _S.IN_DOUBT: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.SKIPPED}) | _BACK,
+    _S.UNDOING: _BACK,
+    _S.ROLLED_BACK: _AGAIN,
+    _S.ROLLBACK_FAILED: _BACK,
     _S.IRREVERSIBLE: frozenset(),
 }
 """``FAILED → STARTED`` is a retry with a new attempt number. ``→ ROLLED_BACK`` without an undo

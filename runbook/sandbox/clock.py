@@ -21,12 +21,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-_SLICE = 0.05
+_SLICE = 0.02
 """Longest real sleep between two looks at the file: another waiter may have changed the rate."""
 
 _GRACE = 0.01
 """Real seconds at rate 1 after a moment somebody waited for, before the next stretch of fast
 time begins: who woke there gets the chance to act, or to name its next moment, first."""
+
+_PATIENCE = 0.25
+"""The same where a waiter has not been seen to wake at its moment: it may be late, or dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,9 @@ class WorldClock:
             targets = {moment for moment in state.targets if moment > now} | {target}
             cap = target if real >= deadline else min(targets)
             running = state.rate > 1 and real < state.slowed_at
-            if not running and state.targets and real < state.slowed_at + _GRACE:
-                return state.slowed_at + _GRACE - real
+            hold = _PATIENCE if any(moment <= now for moment in state.targets) else _GRACE
+            if not running and state.targets and real < min(deadline, state.slowed_at + hold):
+                return min(_SLICE, state.slowed_at + hold - real)
             needed = max(state.scale, (target - now) / max(deadline - real, _SLICE))
             rate = max(needed, state.rate) if running else needed
             if not running or rate > state.rate or cap != state.until:

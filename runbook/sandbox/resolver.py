@@ -121,7 +121,7 @@ class CachingResolver:
                     response.authority.append(self._aged(found.soa, found.expires))
                 return
             response.answer.append(self._aged(found.rrset, found.expires))
-            if found.rrset.rdtype == rdtype or rdtype == dns.rdatatype.CNAME:
+            if rdtype in {found.rrset.rdtype, dns.rdatatype.CNAME}:
                 return
             name = found.rrset[0].target.canonicalize()
         response.set_rcode(dns.rcode.SERVFAIL)

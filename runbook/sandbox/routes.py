@@ -12,6 +12,9 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from runbook.model.inventory import Inventory
+from runbook.sandbox.config import SandboxConfig
+
 
 class Unroutable(OSError):
     """No such name, or nothing is at that address, in this world."""
@@ -41,12 +44,10 @@ class Router:
 
     async def addresses(self, host: str, site: str = "") -> tuple[str, ...]:
         """IPv4 addresses of a name as seen from a site. Raises Unroutable."""
-        try:
-            return (str(ipaddress.ip_address(host)),)
-        except ValueError:
-            known = self.names.get(host)
-        if known:
-            return (known,)
+        if is_address(host):
+            return (host,)
+        if host in self.names:
+            return (self.names[host],)
         port = self.resolvers.get(site) or self.resolvers.get("")
         if port is None:
             raise Unroutable(f"{host}: this sandbox has no resolver")
@@ -90,3 +91,29 @@ def endpoint_table(
             raise ValueError(f"routes.{place}: nothing listens at {leads_to}")
         table[place] = table[leads_to]
     return table
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def host_addresses(inventory: Inventory, config: SandboxConfig) -> dict[str, list[str]]:
+    """Addresses of every host: sandbox.yml's, else the inventory's, else one made up.
+
+    An inventory may know a host by name alone; the world then gives it one of 10.77.0.0/16.
+    """
+    found: dict[str, list[str]] = {}
+    for number, host in enumerate(inventory.hosts, start=1):
+        declared = config.hosts.get(host.name)
+        if declared is not None and declared.addresses:
+            found[host.name] = list(declared.addresses)
+        elif is_address(host.address):
+            found[host.name] = [host.address]
+        else:
+            found[host.name] = [f"10.77.{number // 256}.{number % 256}"]
+    return found

@@ -25,7 +25,7 @@ from runbook.sandbox.names import NameService
 from runbook.sandbox.processes import end_marked
 from runbook.sandbox.programs import PortReserve, Program, systemctl
 from runbook.sandbox.proxy import HttpProxy
-from runbook.sandbox.routes import Router, endpoint_table
+from runbook.sandbox.routes import Router, endpoint_table, host_addresses, is_address
 from runbook.sandbox.sshd import HostServer
 
 CONTROLLER = "controller"
@@ -47,7 +47,7 @@ class SandboxWorld:
         self._router = Router()
         self._ports = PortReserve()
         self._spaces: dict[str, HostSpace] = {}
-        self._addresses = {host.name: self._addresses_of(host) for host in plan.inventory.hosts}
+        self._addresses = host_addresses(plan.inventory, config)
         self._programs: dict[str, dict[str, Program]] = {}
         self._servers: dict[str, HostServer] = {}
         self._names = NameService(plan, config, config_path, self._clock)
@@ -64,9 +64,10 @@ class SandboxWorld:
         """Build the world. Raises InvalidInput when sandbox.yml does not fit the plan."""
         self._check()
         (self._directory / "world.json").write_text(json.dumps({"id": self._id}))
-        self._router.names.update(
-            {name: addresses[0] for name, addresses in self._addresses.items()}
-        )
+        for host in self._plan.inventory.hosts:
+            for name in (host.name, host.address):
+                if not is_address(name):
+                    self._router.names[name] = self._addresses[host.name][0]
         await asyncio.to_thread(self._names.start, self._router.names)
         self._router.resolvers.update(self._names.resolvers)
         (self._directory / "names.json").write_text(
@@ -90,6 +91,7 @@ class SandboxWorld:
             ssh=ssh, tcp=dict(self._router.table), dns=self._names.endpoints,
             resolver=f"127.0.0.1:{self._names.resolvers['']}",
             clock=str(self._clock.path), names=dict(self._router.names),
+            secrets=dict(self._config.secrets),
         )
         (self._directory / "endpoints.json").write_text(endpoints.model_dump_json(indent=1))
         (self._directory / "ready").touch()
@@ -118,10 +120,6 @@ class SandboxWorld:
         unknown = [name for name in self._config.hosts if not self._plan.inventory.get(name)]
         if unknown:
             raise self._invalid([f"hosts.{name}: not in the inventory" for name in unknown])
-
-    def _addresses_of(self, host: Host) -> list[str]:
-        config = self._config.hosts.get(host.name)
-        return list(config.addresses) if config and config.addresses else [host.address]
 
     async def _make_host(self, host: Host) -> None:
         proxy = HttpProxy(self._router, host.site)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,7 @@ class Rejected:
     why: str
 
 
+Present = Mapping[tuple[str, str], RRset | None]
 Outcome = Applied | Conflict | Rejected
 
 
@@ -37,8 +39,8 @@ class Provider(Protocol):
     def records(self, zone: Zone) -> tuple[RRset, ...]:
         """The whole zone. Raises Errored."""
 
-    def get(self, zone: Zone, name: str, rtype: str) -> RRset | None:
-        """One set as the primary has it now. Raises Errored."""
+    def present(self, zone: Zone, keys: Sequence[tuple[str, str]]) -> Present:
+        """Sets, each by (name, type), as the primary has them now. Raises Errored."""
 
     def apply(self, zone: Zone, changes: tuple[Change, ...]) -> Outcome:
         """All changes in one, only if every ``before`` still stands, its TTL included.

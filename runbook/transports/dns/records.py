@@ -16,6 +16,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdataset
 import dns.rdatatype
+import dns.rdtypes.svcbbase
 import dns.zone
 
 from runbook.model.dns import Answer, RRset
@@ -45,7 +46,7 @@ def canonical_name(name: str | dns.name.Name) -> str:
 def canonical_rdata(rdata: dns.rdata.Rdata) -> str:
     wire = rdata.to_digestable(dns.name.root)
     lowered = dns.rdata.from_wire(rdata.rdclass, rdata.rdtype, wire, 0, len(wire))
-    if rdata.rdtype in {dns.rdatatype.SVCB, dns.rdatatype.HTTPS}:
+    if isinstance(lowered, dns.rdtypes.svcbbase.SVCBBase):
         lowered = lowered.replace(target=lowered.target.canonicalize())
     return str(lowered.to_text())
 

@@ -9,7 +9,7 @@ to the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dns.exception
 import dns.flags
@@ -24,8 +24,9 @@ import dns.update
 
 from runbook.errors import Errored
 from runbook.model.dns import Change, NameServer, ProviderCaps, RRset, Zone
-from runbook.transports.dns.provider import Applied, Conflict, Outcome, Rejected
+from runbook.transports.dns.provider import Applied, Conflict, Outcome, Present, Rejected
 from runbook.transports.dns.records import (
+    LEFT_OUT,
     canonical_name,
     parse_rdatas,
     parse_type,
@@ -36,6 +37,9 @@ from runbook.transports.dns.wire import Unsure, Wire
 
 _TRIES = 32
 """Attempts while others keep changing other sets of the zone."""
+
+_ONE_BY_ONE = 3
+"""Sets up to which single questions are cheaper than a zone transfer."""
 
 _PREREQUISITE = {
     dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN,
@@ -60,7 +64,18 @@ class Rfc2136:
     def records(self, zone: Zone) -> tuple[RRset, ...]:
         return zone_records(self._wire.transfer(self._primary(zone), zone.name, self._key(zone)))
 
-    def get(self, zone: Zone, name: str, rtype: str) -> RRset | None:
+    def present(self, zone: Zone, keys: Sequence[tuple[str, str]]) -> Present:
+        """A few are asked for one by one; many come by one zone transfer, in one round trip."""
+        if len(keys) <= _ONE_BY_ONE:
+            return {key: self._get(zone, *key) for key in keys}
+        everything = {one.key: one for one in self.records(zone)}
+        return {
+            key: everything.get(key) if parse_type(key[1]) not in LEFT_OUT
+            else self._get(zone, *key)
+            for key in keys
+        }
+
+    def _get(self, zone: Zone, name: str, rtype: str) -> RRset | None:
         """Asked directly; where a wildcard may have made the answer up, by a zone transfer."""
         wanted = canonical_name(name)
         found = self._query(zone, wanted, rtype)
@@ -83,7 +98,8 @@ class Rfc2136:
             soa = self._query(zone, zone.name, "SOA")
             if soa is None:
                 raise Errored(f"{server} does not serve {zone.name}: it has no SOA")
-            if any(self.get(zone, *change.key) != change.before for change in changes):
+            present = self.present(zone, [change.key for change in changes])
+            if any(present[change.key] != change.before for change in changes):
                 return Conflict()
             try:
                 message = _message(zone, soa, changes)

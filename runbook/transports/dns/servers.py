@@ -113,21 +113,15 @@ class Servers:
                 return (form,)
             if form in self._endpoints.names:
                 return (self._endpoints.names[form],)
-        own = self._own_resolver()
         try:
-            return (*self._names(own, name, "A"), *self._names(own, name, "AAAA"))
+            return (*self._names(None, name, "A"), *self._names(None, name, "AAAA"))
         except Errored:
             return ()  # as above: the caller lists it as a server without an address
-
-    def _own_resolver(self) -> NameServer:
-        if self._endpoints is not None:
-            return NameServer(name="resolver", address="resolver")
-        raise Errored("the machine's own resolver is asked through the system")
 
     def _soa_master(self, zone: Zone) -> str:
         """The primary's name where no server is configured."""
         if self._endpoints is not None:
-            found = self._names(self._own_resolver(), zone.name, "SOA")
+            found = self._names(None, zone.name, "SOA")
         else:
             found = _system_soa(zone.name)
         if not found:
@@ -136,12 +130,16 @@ class Servers:
             )
         return found[0]
 
-    def _names(self, server: NameServer, name: str, rtype: str) -> tuple[str, ...]:
-        """Targets or addresses of the set at a name. Raises Errored."""
+    def _names(self, server: NameServer | None, name: str, rtype: str) -> tuple[str, ...]:
+        """Targets or addresses of the set at a name; None asks the sandbox's own resolver.
+
+        Raises Errored."""
         query = dns.message.make_query(name, rtype, use_edns=0, payload=1232)
-        if server.name != "resolver":
+        if server is None:
+            reply = self._wire.ask_own_resolver(query)
+        else:
             query.flags &= ~dns.flags.RD
-        reply = self._wire.ask(server, query)
+            reply = self._wire.ask(server, query)
         out: list[str] = []
         for rrset in reply.answer:
             if rrset.rdtype != dns.rdatatype.from_text(rtype):

@@ -79,9 +79,23 @@ class Wire:
         self, server: NameServer, query: dns.message.Message, key: dns.tsig.Key | None = None
     ) -> dns.message.Message:
         """One question, one answer; lost UDP is repeated once. Raises Errored."""
-        host, port = self.target(server)
         if key is not None:
             query.use_tsig(key)
+        return self._exchange(self.target(server), str(server), query)
+
+    def ask_own_resolver(self, query: dns.message.Message) -> dns.message.Message:
+        """A recursive question to the sandbox's stand-in for the controller's own resolver.
+
+        Raises Errored, also where there is no sandbox."""
+        if self._endpoints is None:
+            raise Errored("outside of a sandbox names are looked up by the system itself")
+        host, _, port = self._endpoints.resolver.rpartition(":")
+        return self._exchange((host, int(port)), "the sandbox's resolver", query)
+
+    def _exchange(
+        self, target: tuple[str, int], server: str, query: dns.message.Message
+    ) -> dns.message.Message:
+        host, port = target
         with _explained(server, "asked"):
             for patience in (self._timeout / 3, self._timeout * 2 / 3):
                 try:
@@ -102,7 +116,7 @@ class Wire:
             message.use_tsig(key)
         wire = message.to_wire()
         end = time.time() + self._timeout
-        with _explained(server, "connected to"):
+        with _explained(str(server), "connected to"):
             sock = socket.create_connection((host, port), timeout=self._timeout)
         with sock:
             sock.setblocking(False)
@@ -112,7 +126,7 @@ class Wire:
                     sock, end, keyring=message.keyring, request_mac=message.mac
                 )
             except dns.tsig.PeerError as fault:
-                raise _key_refused(server, fault) from fault
+                raise _key_refused(str(server), fault) from fault
             except (dns.exception.DNSException, OSError, EOFError) as fault:
                 raise Unsure(f"{server}: {fault or type(fault).__name__}") from fault
         if not message.is_response(reply):
@@ -129,7 +143,7 @@ class Wire:
         if key is not None:
             query.use_tsig(key)
         try:
-            with _explained(server, "asked for the zone"):
+            with _explained(str(server), "asked for the zone"):
                 dns.query.inbound_xfr(host, zone, query, port, timeout=self._timeout)
         except dns.xfr.TransferError as fault:
             raise Errored(
@@ -139,7 +153,7 @@ class Wire:
         return zone
 
 
-def _key_refused(server: NameServer, fault: Exception) -> KeyRefused:
+def _key_refused(server: str, fault: Exception) -> KeyRefused:
     reasons: dict[type, tuple[str, str]] = {
         dns.tsig.PeerBadKey: ("does not know the TSIG key (BADKEY)", "check the key's name"),
         dns.tsig.PeerBadSignature: (
@@ -152,7 +166,7 @@ def _key_refused(server: NameServer, fault: Exception) -> KeyRefused:
 
 
 @contextlib.contextmanager
-def _explained(server: NameServer, doing: str) -> Iterator[None]:
+def _explained(server: str, doing: str) -> Iterator[None]:
     """Turns the faults of an exchange that changes nothing into Errored."""
     try:
         yield

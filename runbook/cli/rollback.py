@@ -1,0 +1,55 @@
+"""``runbook rollback``: take everything back, or back to a step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from runbook.cli.options import Json, Plain, RunRequired, State, Why
+
+
+def command(
+    run: RunRequired,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="STEP", help="Keep this step and all before it."),
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Only show what would be undone, in order.")
+    ] = False,
+    accept_loss: Annotated[
+        list[str] | None,
+        typer.Option("--accept-loss", metavar="STEP",
+                     help="Go back past this point of no return."),
+    ] = None,
+    accept_drift: Annotated[
+        list[str] | None,
+        typer.Option("--accept-drift", metavar="STEP",
+                     help="Undo this step although its present state is not what it left."),
+    ] = None,
+    why: Why = "",
+    json: Json = False,
+    plain: Plain = False,
+    state: State = None,
+) -> None:
+    from runbook.cli import wiring
+    from runbook.cli.answer import load_state
+    from runbook.cli.session import Order, finish, take_up
+    from runbook.views.back import show_rollback_plan
+
+    store = wiring.open_state(state, must_exist=True)
+    run_id = wiring.find_run(store, run)
+    if plan_only:
+        show_rollback_plan(load_state(store, run_id), to, as_json=json)
+        return
+    data = {"why": why, "to": to, "accept_loss": accept_loss or [],
+            "accept_drift": accept_drift or []}
+    holder = store.holder(run_id)
+    if holder is not None:
+        store.post(run_id, "rollback", who=wiring.person(), now=wiring.real_clock().now(),
+                   data=data)
+        typer.echo(f"told run {run_id}, held by {holder}, to go back; watch it: "
+                   f"runbook status {run_id} --watch")
+        return
+    finish(take_up(store, run_id, plain=plain, order=Order("rollback", data)), run_id)

@@ -1,0 +1,51 @@
+"""``runbook run``: run a runbook for real."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from runbook.cli.options import Plain, RunbookFile, State, Vars
+
+
+def command(
+    file: RunbookFile,
+    var: Vars = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option("--skip", metavar="STEP", help="Leave a step out; the plan's digest changes."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
+    world: Annotated[
+        str,
+        typer.Option(
+            "--world", metavar="FILE", envvar="RUNBOOK_WORLD",
+            help="Run inside a sandbox: the endpoints file of one that is up.",
+        ),
+    ] = "",
+    plain: Plain = False,
+    state: State = None,
+) -> None:
+    from runbook.cli import wiring
+    from runbook.cli.session import finish, start
+    from runbook.engine.begin import check_policy
+    from runbook.planning import without
+
+    plan = without(wiring.load_plan(file, var or []), leave_out or [])
+    store = wiring.open_state(state)
+    if not world:
+        for warning in check_policy(
+            plan, store.rehearsals(plan.digest), now=wiring.real_clock().now()
+        ):
+            typer.echo(f"warning: {warning}", err=True)
+        if not yes:
+            nodes = sum(len(step.nodes) for step in plan.steps)
+            typer.confirm(
+                f"{plan.title or plan.runbook}: {len(plan.steps)} steps, {nodes} nodes, digest "
+                f"{plan.digest[:12]}. This is not a rehearsal. Start?", abort=True,
+            )
+    run_id, driven = start(
+        plan, store, level="sandbox" if world else "live", endpoints_file=world, plain=plain
+    )
+    finish(driven, run_id)

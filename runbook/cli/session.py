@@ -1,0 +1,192 @@
+"""Driving a run from a terminal: the screen, Ctrl-C, questions, and how it all ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+
+from runbook.cli import wiring
+from runbook.cli.answer import load_state
+from runbook.engine.begin import begin, hosts_of
+from runbook.engine.begin import take_up as begin_again
+from runbook.engine.context import Faults, Observer, RunContext
+from runbook.engine.driver import Driven, drive
+from runbook.engine.faults import FailSteps
+from runbook.errors import Errored, ExitCode
+from runbook.journal import Draft, Lease, Store
+from runbook.model.endpoints import Endpoints
+from runbook.model.events import Event
+from runbook.model.plan import Plan
+from runbook.model.runstate import RunState
+from runbook.transports.world import TransportWorld
+from runbook.views.ending import ending
+from runbook.views.screen import screen
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A message said to a run as it is taken up."""
+
+    verb: str
+    data: Mapping[str, Any]
+
+
+def start(
+    plan: Plan, store: Store, *, level: str = "live", endpoints_file: str = "",
+    plain: bool = False,
+) -> tuple[str, Driven]:
+    """Pin a plan as a new run and drive it; its id, and how driving ended."""
+    who = wiring.person()
+    endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
+    now = wiring.run_clock(endpoints).now()
+    run_id = store.create(plan, who=who, now=now, level=level)
+    lease = store.acquire(run_id, wiring.controller())
+    with _observer(store, run_id, level=level, plain=plain) as observer:
+        world = _world(plan, store, lease, endpoints)
+        try:
+            ctx = begin(
+                lease, plan, world, kinds=wiring.kinds(), observer=observer,
+                real=wiring.real_clock(), who=who, level=level, endpoints=endpoints_file,
+                faults=_faults(endpoints),
+            )
+            return run_id, _drive(ctx)
+        finally:
+            world.close()
+            lease.release()
+
+
+def take_up(
+    store: Store, run_id: str, *, plain: bool = False, order: Order | None = None
+) -> Driven:
+    """Take up a run where its journal stands, and say ``order`` to it first."""
+    folded = load_state(store, run_id)
+    endpoints = wiring.read_endpoints(folded.endpoints) if folded.endpoints else None
+    lease = store.acquire(run_id, wiring.controller())
+    with _observer(store, run_id, level=folded.level, plain=plain) as observer:
+        world = _world(folded.plan, store, lease, endpoints, folded.spool_markers)
+        try:
+            ctx = begin_again(
+                store, lease, world, kinds=wiring.kinds(), observer=observer,
+                real=wiring.real_clock(), who=wiring.person(),
+                back=order is not None and order.verb == "rollback", faults=_faults(endpoints),
+            )
+            if order is not None:
+                store.post(run_id, order.verb, who=wiring.person(), now=ctx.now(),
+                           data=order.data)
+            return _drive(ctx)
+        finally:
+            world.close()
+            lease.release()
+
+
+def finish(driven: Driven, run_id: str) -> NoReturn:
+    """Say how it ended and what to do next; raises typer.Exit with the fitting code."""
+    typer.echo(ending(driven.phase, driven.exit_code, driven.why, run_id))
+    raise typer.Exit(int(driven.exit_code))
+
+
+def _world(
+    plan: Plan, store: Store, lease: Lease, endpoints: Endpoints | None,
+    markers: Mapping[str, str] | None = None,
+) -> TransportWorld:
+    known = dict(markers or {})
+    clock = wiring.run_clock(endpoints)
+
+    def opened(host: str, marker: str) -> None:
+        # Journaled before anything is launched there: resume compares it with what it finds.
+        if known.get(host) != marker:
+            known[host] = marker
+            lease.append([Draft("host_opened", data={"host": host, "marker": marker})],
+                         ts=clock.now())
+
+    world = wiring.build_world(
+        plan, run_id=lease.run_id, state=store.directory, epoch=lease.epoch,
+        endpoints=endpoints, on_open=opened,
+    )
+    if markers:
+        world.pool.expect_markers(markers)
+    return world
+
+
+def _faults(endpoints: Endpoints | None) -> Faults | None:
+    return FailSteps(endpoints.fail) if endpoints is not None and endpoints.fail else None
+
+
+def _drive(ctx: RunContext) -> Driven:
+    with _interrupts(ctx):
+        try:
+            ctx.world.prepare(*hosts_of(ctx.plan))
+        except Errored as fault:
+            why = f"not everything could be opened beforehand: {fault.message}"
+            ctx.append(Draft("held", data={"why": why}))
+            return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
+        return drive(ctx)
+
+
+@contextmanager
+def _interrupts(ctx: RunContext) -> Iterator[None]:
+    """First Ctrl-C: stop at the next checkpoint. Second: detach; remote work goes on."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if ctx.signals.stop.is_set():
+            typer.echo(
+                f"\ndetached; commands on the hosts go on. Take it up again: "
+                f"runbook resume {ctx.state.run_id}", err=True,
+            )
+            os._exit(int(ExitCode.STOPPED))
+        typer.echo("\nstopping at the next checkpoint; press Ctrl-C again to detach", err=True)
+        # Not from the handler itself: it may have interrupted a holder of the same lock.
+        threading.Thread(target=ctx.stop, name="stop").start()
+
+    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _observer(store: Store, run_id: str, *, level: str, plain: bool) -> Iterator[Observer]:
+    with screen(run_id, live=not plain and sys.stdout.isatty(), now=now) as inner:
+        yield inner if level == "live" else _SelfAnswering(inner, store, run_id)
+
+
+class _SelfAnswering(Observer):
+    """In a rehearsal nobody is there to ask: questions are answered, and the journal says by
+    whom."""
+
+    def __init__(self, inner: Observer, store: Store, run_id: str) -> None:
+        self._inner = inner
+        self._store = store
+        self._run_id = run_id
+
+    def on_event(self, event: Event, state: RunState) -> None:
+        self._inner.on_event(event, state)
+
+    def on_output(self, node: str, line: str) -> None:
+        self._inner.on_output(node, line)
+
+    def on_question(self, node: str, question: Mapping[str, Any]) -> None:
+        self._inner.on_question(node, question)
+        if question.get("verbs"):
+            return
+        roles = list(question.get("roles") or ())
+        people = max(int(question.get("quorum", 1)), len(roles), 1)
+        for number in range(people):
+            role = roles[number] if number < len(roles) else ""
+            self._store.post(
+                self._run_id, "approve", who=f"rehearsal-{role or number + 1}",
+                now=wiring.real_clock().now(), node=node,
+                data={"role": role, "why": "answered by the rehearsal",
+                      "evidence": "rehearsal"},
+            )

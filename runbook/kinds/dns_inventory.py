@@ -1,0 +1,86 @@
+"""``dns.inventory``: everything in a zone that leads to given addresses."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from runbook.kinds.dns_common import Addresses, Texts
+from runbook.model.actions import Action
+from runbook.model.dns_affected import affected, follow_ups
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+
+_SHOWN = 5
+
+
+class DnsInventory(Kind):
+    """List every record set that leads to the given addresses, and by which way.
+
+    The zone is read whole (AXFR). Found are A and AAAA, the hints of HTTPS and SVCB, SPF
+    (``ip4:``, ``ip6:``, ``a``, ``mx``, ``include``), URLs in URI, CAA and NAPTR, and everything
+    that leads there by name inside the zones given: CNAME, DNAME, MX, SRV, NS, PTR, wildcards.
+    ``follow_ups`` lists what a person has to see to: DKIM, TLSA, SSHFP, glue at the parent.
+
+    With ``expect: none`` it is the proof that nothing leads to the old side any more.
+    """
+
+    name: ClassVar[str] = "dns.inventory"
+    check: ClassVar[bool] = True
+    estimate: ClassVar[float] = 2.0
+    example: ClassVar[str] = """\
+id: what-points-there
+kind: dns.inventory
+with: {zone: shop.example, points_at: 198.51.100.10}
+"""
+    output_names: ClassVar[dict[str, str]] = {
+        "records": "list of {name, type, ttl, rdatas, reason}, by name and type",
+        "count": "how many record sets lead to the addresses",
+        "follow_ups": "list of sentences for a person",
+    }
+
+    zone: Texts = Field(description="The zone, or several whose names lead into each other.")
+    points_at: Addresses = Field(description="An address, a network (CIDR), or a list of them.")
+    expect: Literal["any", "some", "none"] = Field(
+        default="any", description="Whether it must find something (some) or nothing (none)."
+    )
+
+    def observe(self, reads: Reads) -> Observation:
+        records = [
+            rrset
+            for name in self.zone
+            for rrset in reads.dns.records(reads.dns.zone(name))
+        ]
+        found = [
+            {
+                "name": one.rrset.name, "type": one.rrset.rtype, "ttl": one.rrset.ttl,
+                "rdatas": list(one.rrset.rdatas), "reason": one.reason,
+            }
+            for one in affected(records, self.points_at)
+        ]
+        notes = [str(one) for one in follow_ups(records, self.points_at)]
+        return Observation(state={"records": found, "follow_ups": notes}, at=reads.now())
+
+    def plan(self, before: Observation) -> Planned:
+        return Planned(reason="a check changes nothing")
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        found = after.state["records"]
+        count = len(found)
+        ok = self.expect == "any" or (count > 0) == (self.expect == "some")
+        where = ", ".join(self.points_at)
+        seen = f"{count} record set{'s' if count != 1 else ''} lead to {where}"
+        if found:
+            shown = "; ".join(one["reason"] for one in found[:_SHOWN])
+            seen += f": {shown}" + ("; …" if count > _SHOWN else "")
+        return Verdict(
+            ok=ok, seen=seen,
+            outputs={
+                "records": found, "count": count, "follow_ups": after.state["follow_ups"],
+            },
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        return ()

@@ -1,0 +1,50 @@
+"""Moments as ``at:`` and ``not_before:`` give them: ``window.start - 48h``, or a date."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from runbook.model.duration import parse_duration
+from runbook.model.runbook import Window
+
+_RELATIVE = re.compile(r"window\.(start|end)\s*(?:([+-])\s*(\S.*))?")
+
+
+def parse_moment(text: str, window: Window | None) -> float:
+    """Unix seconds. A date without an offset is in the window's time zone.
+
+    Raises ValueError with a readable message.
+    """
+    text = text.strip()
+    found = _RELATIVE.fullmatch(text)
+    if found:
+        if window is None:
+            raise ValueError(f"{text!r} needs a window, and the runbook has no `window:`")
+        edge = window.start if found[1] == "start" else window.end
+        if found[2] is None:
+            return edge
+        shift = parse_duration(found[3])
+        return edge + shift if found[2] == "+" else edge - shift
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as fault:
+        raise ValueError(
+            f"{text!r} is not a moment; write `window.start - 48h`, `window.end - 10m` "
+            "or a date like 2009-09-12T01:00-04:00"
+        ) from fault
+    if moment.tzinfo is None:
+        if window is None:
+            raise ValueError(f"{text!r} has no UTC offset, and the runbook has no `window:`")
+        zone = ZoneInfo(window.timezone)
+        local = moment.replace(tzinfo=zone)
+        back = datetime.fromtimestamp(local.timestamp(), zone).replace(tzinfo=None)
+        if back != moment:
+            raise ValueError(f"{text!r} does not exist in {window.timezone}: clocks go forward")
+        if local.utcoffset() != local.replace(fold=1).utcoffset():
+            raise ValueError(
+                f"{text!r} happens twice in {window.timezone}: write it with its UTC offset"
+            )
+        moment = local
+    return moment.timestamp()

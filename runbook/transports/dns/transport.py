@@ -1,0 +1,278 @@
+"""DNS as the rest of the program sees it: questions, and guarded changes of record sets.
+
+A change is never believed: after the provider's yes the sets are read back from the primary and
+compared. A change that conflicts is looked at: where the present already is what was wanted, it
+has been done before; else the drift is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import dns.flags
+import dns.message
+import dns.tsig
+
+from runbook.errors import Errored, InDoubt, NotFound
+from runbook.model.actions import ActionKey, ActionResult, ChangeRecordSet
+from runbook.model.dns import Answer, Change, NameServer, ProviderCaps, RRset, Zone
+from runbook.model.endpoints import Endpoints
+from runbook.model.ports import Clock, Resolution
+from runbook.transports.dns.provider import Applied, Conflict, Present, Provider, Rejected
+from runbook.transports.dns.records import canonical_name, canonical_set, parse_type, to_answer
+from runbook.transports.dns.rfc2136 import Rfc2136
+from runbook.transports.dns.servers import Servers, is_address, parse_server
+from runbook.transports.dns.wire import Unsure, Wire, parse_tsig
+
+_LOOKS = 3
+"""Looks, a second apart, for what came of an update nobody answered: it may still be under way."""
+
+
+class Secrets(Protocol):
+    """What this transport needs of the secret store."""
+
+    def value(self, name: str) -> str: ...
+
+
+_Make = Callable[
+    [Wire, Callable[[Zone], NameServer], Callable[[Zone], dns.tsig.Key | None]], Provider
+]
+_PROVIDERS: dict[str, _Make] = {"rfc2136": Rfc2136}
+
+
+class DnsTransport:
+    """Implements :class:`~runbook.model.ports.DnsReads` and performs ChangeRecordSet.
+
+    ``endpoints`` redirects every connection (a sandbox); None is the real world. ``timeout`` is
+    the patience of one exchange in seconds. Holds no connection; may be shared by threads.
+    """
+
+    def __init__(
+        self,
+        zones: tuple[Zone, ...],
+        *,
+        secrets: Secrets,
+        clock: Clock,
+        endpoints: Endpoints | None = None,
+        timeout: float = 3.0,
+    ) -> None:
+        self._zones = {canonical_name(zone.name): zone for zone in zones}
+        self._secrets = secrets
+        self._clock = clock
+        self._wire = Wire(endpoints, timeout)
+        self._servers = Servers(self._wire, endpoints)
+        self._made = {
+            name: make(self._wire, self._servers.primary, self._key)
+            for name, make in _PROVIDERS.items()
+        }
+
+    def zone(self, name: str) -> Zone:
+        found = self._zones.get(canonical_name(name))
+        if found is None:
+            known = ", ".join(sorted(self._zones)) or "none"
+            raise NotFound(
+                f"the zone {name} is not declared",
+                hint=f"declare it under `zones:` (declared: {known})",
+            )
+        return found
+
+    def caps(self, zone: Zone) -> ProviderCaps:
+        return self._provider(zone).caps
+
+    def records(self, zone: Zone) -> tuple[RRset, ...]:
+        return self._provider(zone).records(zone)
+
+    def get(self, zone: Zone, name: str, rtype: str) -> RRset | None:
+        key = (canonical_name(name), rtype.upper())
+        return self._provider(zone).present(zone, [key])[key]
+
+    def servers(self, zone: Zone) -> tuple[NameServer, ...]:
+        return self._servers.all(zone)
+
+    def ask(self, server: NameServer, name: str, rtype: str) -> Answer:
+        return self._answer(server, name, rtype, recursive=False)
+
+    def resolve(self, resolver: str, name: str, rtype: str) -> Answer:
+        try:
+            host, port = parse_server(resolver)
+        except ValueError:
+            return Answer(server=resolver, rcode="UNREACHABLE", rrset=None, at=self._clock.now())
+        if not is_address(host):
+            host = next(iter(self._servers.addresses(host)), host)
+        server = NameServer(name=resolver, address=host, port=port)
+        return self._answer(server, name, rtype, recursive=True)
+
+    def _answer(self, server: NameServer, name: str, rtype: str, *, recursive: bool) -> Answer:
+        label = server.name if recursive else str(server)
+        query = dns.message.make_query(
+            canonical_name(name), parse_type(rtype), use_edns=0, payload=1232
+        )
+        if not recursive:
+            query.flags &= ~dns.flags.RD
+        try:
+            reply = self._wire.ask(server, query)
+        except Errored:
+            return Answer(server=label, rcode="UNREACHABLE", rrset=None, at=self._clock.now())
+        return to_answer(
+            reply, label, name, rtype,
+            aa=bool(reply.flags & dns.flags.AA), at=self._clock.now(),
+        )
+
+    def perform(self, action: ChangeRecordSet, key: ActionKey) -> ActionResult:
+        """Carry out a guarded change, once. ``ok`` false: drift, or refused; nothing changed.
+
+        ``data`` holds ``already`` (it was done before), ``clamped`` (sets whose TTL the server
+        made another). Raises Errored (nothing changed) or InDoubt.
+        """
+        zone = self.zone(action.zone)
+        try:
+            changes = tuple(_canonical(change) for change in action.changes)
+        except ValueError as fault:
+            return ActionResult(ok=False, detail=f"{fault}; nothing was sent")
+        provider = self._provider(zone)
+        try:
+            outcome = provider.apply(zone, changes)
+        except Unsure as unsure:
+            return self._settle(provider, zone, changes, str(unsure))
+        match outcome:
+            case Rejected(why):
+                return ActionResult(ok=False, detail=why)
+            case Applied():
+                return _read_back(changes, self._look(provider, zone, changes))
+            case Conflict():
+                return _drift(changes, provider.present(zone, _keys(changes)))
+
+    def resolve_change(self, action: ChangeRecordSet, key: ActionKey) -> Resolution:
+        """After a crash: whether the change was done, by reading the sets."""
+        zone = self.zone(action.zone)
+        try:
+            changes = tuple(_canonical(change) for change in action.changes)
+            present = self._provider(zone).present(zone, _keys(changes))
+        except (Errored, ValueError) as fault:
+            return Resolution(outcome="unknown", detail=str(fault))
+        if _all_after(changes, present):
+            result = ActionResult(ok=True, detail="the zone holds it", data={"already": True})
+            return Resolution(outcome="done", result=result)
+        if _all_before(changes, present):
+            return Resolution(outcome="not_done", detail="the zone is as it was before")
+        return Resolution(outcome="unknown", detail=_drift(changes, present).detail)
+
+    def _look(self, provider: Provider, zone: Zone, changes: tuple[Change, ...]) -> Present:
+        """Read after an accepted change. Raises InDoubt where nobody answers any more."""
+        try:
+            return provider.present(zone, _keys(changes))
+        except Errored as fault:
+            raise InDoubt(
+                f"the update of {zone.name} was accepted but cannot be read back: {fault}",
+                hint="look at the zone; `runbook resume` asks again",
+            ) from fault
+
+    def _settle(
+        self, provider: Provider, zone: Zone, changes: tuple[Change, ...], why: str
+    ) -> ActionResult:
+        """Nobody answered the update: look what is there. Raises Errored or InDoubt."""
+        present: Present | None = None
+        asked = ""
+        for look in range(_LOOKS):
+            if look:
+                self._clock.wait(self._clock.now() + 1.0)
+            try:
+                present = provider.present(zone, _keys(changes))
+            except Errored as fault:
+                present, asked = None, f"; asked again: {fault}"
+                continue
+            if _all_after(changes, present):
+                return ActionResult(
+                    ok=True, detail=f"done, though the server did not say so ({why})",
+                    data={"already": False},
+                )
+        if present is not None and _all_before(changes, present):
+            raise Errored(
+                f"the update of {zone.name} got no answer ({why}); the zone is unchanged",
+                hint="check the name server; trying again is safe, the change is guarded",
+            )
+        seen = "" if present is None else f"; {_drift(changes, present).detail}"
+        raise InDoubt(
+            f"the update of {zone.name} was sent and its outcome is unknown ({why}{asked}){seen}",
+            hint="look at the zone; `runbook resume` asks again and repeats nothing",
+        )
+
+    def _provider(self, zone: Zone) -> Provider:
+        found = self._made.get(zone.provider)
+        if found is None:
+            raise NotFound(
+                f"there is no DNS provider {zone.provider!r} (zone {zone.name})",
+                hint=f"known: {', '.join(sorted(self._made))}",
+            )
+        return found
+
+    def _key(self, zone: Zone) -> dns.tsig.Key | None:
+        if zone.key is None:
+            return None
+        return parse_tsig(zone.key, self._secrets.value(zone.key))
+
+
+def _canonical(change: Change) -> Change:
+    return Change(
+        before=canonical_set(change.before) if change.before is not None else None,
+        after=canonical_set(change.after) if change.after is not None else None,
+    )
+
+
+def _keys(changes: Sequence[Change]) -> list[tuple[str, str]]:
+    return [change.key for change in changes]
+
+
+def _all_after(changes: Sequence[Change], present: Present) -> bool:
+    return all(present[change.key] == change.after for change in changes)
+
+
+def _all_before(changes: Sequence[Change], present: Present) -> bool:
+    return all(present[change.key] == change.before for change in changes)
+
+
+def _value(rrset: RRset | None) -> str:
+    return "no such set" if rrset is None else f"{', '.join(rrset.rdatas)} (TTL {rrset.ttl})"
+
+
+def _drift(changes: Sequence[Change], present: Present) -> ActionResult:
+    """The prior values do not stand: done before, or drift, which is shown."""
+    if _all_after(changes, present):
+        return ActionResult(ok=True, detail="already applied", data={"already": True})
+    lines = [
+        f"{' '.join(change.key)}: now {_value(present[change.key])}, "
+        f"the plan saw {_value(change.before)}"
+        for change in changes
+        if present[change.key] != change.before
+    ]
+    text = "; ".join(lines) or "the sets are as the plan saw them again"
+    return ActionResult(
+        ok=False, detail=f"the zone is not as the plan saw it; nothing was changed: {text}",
+        data={"drift": lines},
+    )
+
+
+def _read_back(changes: Sequence[Change], present: Present) -> ActionResult:
+    """Compare what is there after an accepted change with what was asked for."""
+    wrong: list[str] = []
+    clamped: dict[str, int] = {}
+    for change in changes:
+        now, after = present[change.key], change.after
+        if now == after:
+            continue
+        if now is not None and after is not None and now.rdatas == after.rdatas:
+            clamped[" ".join(change.key)] = now.ttl
+        else:
+            wrong.append(f"{' '.join(change.key)}: now {_value(now)}, asked for {_value(after)}")
+    if wrong:
+        return ActionResult(
+            ok=False, data={"differs": wrong},
+            detail="the server accepted the update but does not hold it: " + "; ".join(wrong),
+        )
+    detail = f"{len(changes)} record set{'s' if len(changes) != 1 else ''} changed and read back"
+    if clamped:
+        detail += "; TTL made another by the server: " + ", ".join(
+            f"{name} {ttl}" for name, ttl in clamped.items()
+        )
+    return ActionResult(ok=True, detail=detail, data={"already": False, "clamped": clamped})

@@ -1,0 +1,100 @@
+"""Everything outside as one run sees it: SSH, DNS, HTTP, secrets and time, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from runbook.errors import Refused
+from runbook.model.actions import (
+    Action,
+    ActionKey,
+    ActionResult,
+    ChangeRecordSet,
+    PutFile,
+    RunCommand,
+    SendRequest,
+)
+from runbook.model.endpoints import Endpoints
+from runbook.model.plan import Plan
+from runbook.model.ports import Clock, DnsReads, HostReads, NetReads, Progress, Resolution
+from runbook.model.secrets import Redactor
+from runbook.transports.dns import DnsTransport
+from runbook.transports.net import NetTransport
+from runbook.transports.secrets import SecretStore
+from runbook.transports.ssh.pool import SshPool
+
+
+class TransportWorld:
+    """Implements :class:`runbook.model.ports.World` and its Actuator over real transports.
+
+    With ``endpoints`` every connection is redirected into that sandbox, and what is not in its
+    table is refused.
+    """
+
+    def __init__(
+        self, plan: Plan, *, run_id: str, state_dir: Path, epoch: int, clock: Clock,
+        endpoints: Endpoints | None, on_open: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.clock = clock
+        self._redactor = Redactor()
+        self.secrets = SecretStore(
+            plan.secrets, directory=Path(plan.directory), redactor=self._redactor,
+            values=endpoints.secrets if endpoints else None,
+        )
+        self.pool = SshPool(
+            plan.inventory, run_id=run_id, state_dir=state_dir, secrets=self.secrets,
+            redactor=self._redactor, clock=clock, epoch=epoch, endpoints=endpoints,
+            on_open=on_open,
+        )
+        self._dns = DnsTransport(
+            plan.zones, secrets=self.secrets, clock=clock, endpoints=endpoints,
+            directory=Path(plan.directory),
+        )
+        self._net = NetTransport(
+            endpoints=endpoints, clock=clock, tunnel=self.pool.tunnel, secrets=self.secrets,
+            redactor=self._redactor,
+        )
+
+    @property
+    def dns(self) -> DnsReads:
+        return self._dns
+
+    @property
+    def net(self) -> NetReads:
+        return self._net
+
+    @property
+    def actuator(self) -> TransportWorld:
+        return self
+
+    def host(self, name: str | None) -> HostReads:
+        return self.pool.host_reads(name)
+
+    def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
+        self.secrets.prove(self.secrets.names)
+        self.pool.prepare(hosts, run_as)
+
+    def redact(self, text: str) -> str:
+        return self._redactor.text(text)
+
+    def perform(self, action: Action, key: ActionKey, progress: Progress) -> ActionResult:
+        if isinstance(action, RunCommand | PutFile):
+            return self.pool.perform(action, key, progress)
+        if isinstance(action, ChangeRecordSet):
+            return self._dns.perform(action, key)
+        if isinstance(action, SendRequest):
+            return self._net.perform(action, key)
+        raise Refused(f"no transport carries out {action.action!r}")
+
+    def resolve(self, action: Action, key: ActionKey) -> Resolution:
+        if isinstance(action, RunCommand | PutFile):
+            return self.pool.resolve(action, key)
+        if isinstance(action, ChangeRecordSet):
+            return self._dns.resolve(action, key)
+        if isinstance(action, SendRequest):
+            return self._net.resolve(action, key)
+        return Resolution(outcome="unknown", detail=f"nobody can be asked about {action.action!r}")
+
+    def close(self) -> None:
+        self.pool.close()
