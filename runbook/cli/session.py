@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,10 +27,21 @@ from runbook.journal import Draft, Lease, Store
 from runbook.model.endpoints import Endpoints
 from runbook.model.events import Event
 from runbook.model.plan import Plan
+from runbook.model.ports import Clock
 from runbook.model.runstate import RunState
 from runbook.transports.world import TransportWorld
 from runbook.views.ending import ending
 from runbook.views.screen import screen
+
+
+class Show(Enum):
+    """What of a run is shown while it is driven."""
+
+    LIVE = "live"
+    """The screen, where there is a terminal for it; else as PLAIN."""
+    PLAIN = "plain"
+    """One line an event."""
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +54,15 @@ class Order:
 
 def start(
     plan: Plan, store: Store, *, level: str = "live", endpoints_file: str = "",
-    plain: bool = False,
+    show: Show = Show.LIVE,
 ) -> tuple[str, Driven]:
     """Pin a plan as a new run and drive it; its id, and how driving ended."""
     who = wiring.person()
     endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
-    now = wiring.run_clock(endpoints).now()
-    run_id = store.create(plan, who=who, now=now, level=level)
+    clock = wiring.run_clock(endpoints)
+    run_id = store.create(plan, who=who, now=clock.now(), level=level)
     lease = store.acquire(run_id, wiring.controller())
-    with _observer(store, run_id, level=level, plain=plain) as observer:
+    with _observer(store, run_id, clock, level=level, show=show) as observer:
         world = _world(plan, store, lease, endpoints)
         try:
             ctx = begin(
@@ -65,13 +77,14 @@ def start(
 
 
 def take_up(
-    store: Store, run_id: str, *, plain: bool = False, order: Order | None = None
+    store: Store, run_id: str, *, show: Show = Show.LIVE, order: Order | None = None
 ) -> Driven:
     """Take up a run where its journal stands, and say ``order`` to it first."""
     folded = load_state(store, run_id)
     endpoints = wiring.read_endpoints(folded.endpoints) if folded.endpoints else None
     lease = store.acquire(run_id, wiring.controller())
-    with _observer(store, run_id, level=folded.level, plain=plain) as observer:
+    clock = wiring.run_clock(endpoints)
+    with _observer(store, run_id, clock, level=folded.level, show=show) as observer:
         world = _world(folded.plan, store, lease, endpoints, folded.spool_markers)
         try:
             ctx = begin_again(
@@ -156,8 +169,14 @@ def _interrupts(ctx: RunContext) -> Iterator[None]:
 
 
 @contextmanager
-def _observer(store: Store, run_id: str, *, level: str, plain: bool) -> Iterator[Observer]:
-    with screen(run_id, live=not plain and sys.stdout.isatty(), now=now) as inner:
+def _observer(
+    store: Store, run_id: str, clock: Clock, *, level: str, show: Show
+) -> Iterator[Observer]:
+    if show is Show.NOTHING:
+        yield Observer() if level == "live" else _SelfAnswering(Observer(), store, run_id)
+        return
+    live = show is Show.LIVE and sys.stdout.isatty()
+    with screen(run_id, live=live, now=clock.now) as inner:
         yield inner if level == "live" else _SelfAnswering(inner, store, run_id)
 
 

@@ -23,7 +23,7 @@ def command(
     from runbook.cli.answer import load_state, say
     from runbook.cli.wiring import find_run, open_state, parse_vars
     from runbook.errors import Refused
-    from runbook.templating.outputs import outputs_needed
+    from runbook.templating.needed import outputs_needed
 
     given = parse_vars(output or [])
     store = open_state(state, must_exist=True)

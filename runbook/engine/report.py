@@ -5,18 +5,17 @@ Pure: no I/O and no clock.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runbook.engine.advice import advise
+from runbook.engine.measures import read_measures
 from runbook.engine.report_model import (
     BreachLine,
     BudgetLine,
     CriticalLink,
     DecisionLine,
     Incident,
-    Measure,
     NodeLine,
     NoteLine,
     Outcome,
@@ -52,8 +51,7 @@ def build_report(
     """The report of a run as it stands at the run's time ``now``.
 
     ``state`` is the fold of ``events``. ``judgement`` holds what was measured from outside, by
-    name: ``write_outage`` and ``read_outage`` in seconds, ``acknowledged`` and ``lost`` writes,
-    and anything else, shown under its own name.
+    name; see :func:`runbook.engine.measures.read_measures`.
     """
     plan = state.plan
     window = plan.window
@@ -65,6 +63,7 @@ def build_report(
     seconds = None if state.ended_at is None else state.ended_at - start
     inside = None if window is None or state.ended_at is None else state.ended_at <= window.end
     critical = {link.step for link in path}
+    forward = _forward(events)
     planned = max((end for _, end in schedule.values()), default=start) - start
     return Report(
         run_id=state.run_id,
@@ -88,7 +87,7 @@ def build_report(
         window_end=window.end if window else None,
         inside_window=inside,
         steps=tuple(
-            _step_line(state, step, schedule.get(step.id), step.id in critical)
+            _step_line(state, step, forward, schedule.get(step.id), step.id in critical)
             for step in plan.steps
         ),
         critical_path=tuple(
@@ -114,7 +113,7 @@ def build_report(
             for e in events
             if e.kind == "resumed"
         ),
-        measures=tuple(_measure(name, value) for name, value in (judgement or {}).items()),
+        measures=read_measures(judgement or {}),
         outputs=tuple(_outputs(events)),
         journal_events=len(events),
         journal_head=events[-1].hash if events else GENESIS,
@@ -156,8 +155,25 @@ def _headline(state: RunState, seconds: float | None, inside: bool | None) -> st
             return f"Running: {done} of {total} steps done{waits}."
 
 
+_FORWARD = {
+    "intent": NodeState.STARTED, "done": NodeState.APPLIED, "verified": NodeState.VERIFIED,
+    "failed": NodeState.FAILED, "errored": NodeState.ERRORED, "in_doubt": NodeState.IN_DOUBT,
+    "skipped": NodeState.SKIPPED,
+}
+_FORWARD_WORST_FIRST = (
+    NodeState.IN_DOUBT, NodeState.FAILED, NodeState.ERRORED, NodeState.STARTED,
+    NodeState.APPLIED, NodeState.VERIFIED, NodeState.SKIPPED, NodeState.PENDING,
+)
+
+
+def _forward(events: Sequence[Event]) -> dict[str, NodeState]:
+    """Of each node the last word of its doing."""
+    return {e.node: _FORWARD[e.kind] for e in events if e.op != "undo" and e.kind in _FORWARD}
+
+
 def _step_line(
-    state: RunState, step: PlannedStep, planned: tuple[float, float] | None, critical: bool
+    state: RunState, step: PlannedStep, forward: Mapping[str, NodeState],
+    planned: tuple[float, float] | None, critical: bool,
 ) -> StepLine:
     nodes = [state.nodes[node.id] for node in step.nodes]
     span = do_span(state, step.id)
@@ -170,6 +186,10 @@ def _step_line(
         owner=step.owner,
         source=step.source,
         state=state.step_state(step.id),
+        forward=min(
+            (forward.get(node.id, NodeState.PENDING) for node in step.nodes),
+            key=_FORWARD_WORST_FIRST.index, default=NodeState.PENDING,
+        ),
         planned_start=planned[0] if planned else None,
         planned_end=planned[1] if planned else None,
         estimate=step.estimate,
@@ -309,26 +329,3 @@ def _outputs(events: Sequence[Event]) -> list[OutputFile]:
                 stderr_path=str(data.get("stderr_path") or ""),
             )
     return list(found.values())
-
-
-_KNOWN_MEASURES: dict[str, tuple[str, bool, bool]] = {
-    "write_outage": ("Write outage, as clients saw it", True, False),
-    "read_outage": ("Read outage, as clients saw it", True, False),
-    "acknowledged": ("Acknowledged writes", False, False),
-    "lost": ("Acknowledged writes lost", False, True),
-}
-"""Name → (label, whether it is in seconds, whether it has to be nought)."""
-
-
-def _measure(name: str, value: Any) -> Measure:
-    plain = name.replace("_", " ").capitalize()
-    label, seconds, nought = _KNOWN_MEASURES.get(name, (plain, False, False))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and seconds:
-        text = format_duration(float(value))
-    elif isinstance(value, str):
-        text = value
-    else:
-        text = f"{value:,}" if number else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    good = (value == 0) if nought and number else None
-    return Measure(label=label, text=text, good=good)

@@ -44,6 +44,8 @@ class StepLine(_Frozen):
     owner: str
     source: str
     state: NodeState
+    forward: NodeState
+    """What its doing came to, whatever a rollback has made of it since."""
     planned_start: float | None
     """None: planning had left the step out."""
     planned_end: float | None
@@ -158,6 +160,7 @@ class OutputFile(_Frozen):
 class Measure(_Frozen):
     """A number from outside the journal: outage seconds, writes. ``good`` None: no judgement."""
 
+    name: str
     label: str
     text: str
     good: bool | None = None

@@ -64,7 +64,7 @@ def planned_schedule(plan: Plan, start: float) -> dict[str, tuple[float, float]]
 @dataclass(frozen=True, slots=True)
 class Link:
     """One step of the chain that decided the end. ``waited``: seconds between the end of the
-    link before it and its own start (an anchor, a free place in the pool, a person)."""
+    link before it and its own start (an anchor, a free slot, a person who had to decide)."""
 
     step: str
     op: Literal["do", "undo"]
@@ -93,9 +93,9 @@ def critical_path(state: RunState) -> tuple[Link, ...]:
     }
     origin = state.started_at if state.started_at is not None else 0.0
     links = _chain(done, lambda step: plan.by_id[step].after, "do", origin)
-    turn = state.rollback_started_at
-    if undone and turn is not None:
-        links += _chain(undone, lambda step: plan.dependents[step], "undo", turn)
+    if undone:
+        last = links[-1].end if links and links[-1].end is not None else origin
+        links += _chain(undone, lambda step: plan.dependents[step], "undo", last)
     return tuple(links)
 
 

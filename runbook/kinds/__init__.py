@@ -1,0 +1,134 @@
+"""Every kind of step there is: the built-in ones and those of installed packages.
+
+Importing this package imports no kind. :func:`registry` gives a mapping that imports the one that
+is asked for. A package adds kinds through the entry point group ``runbook.kinds``::
+
+    [project.entry-points."runbook.kinds"]
+    "acme.deploy" = "acme_runbook.deploy:AcmeDeploy"
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from runbook.errors import NotFound
+
+if TYPE_CHECKING:
+    from runbook.model.kind import Kind
+
+ENTRY_POINTS = "runbook.kinds"
+
+_BUILT_IN: dict[str, str] = {
+    "shell": "runbook.kinds.shell:Shell",
+    "script": "runbook.kinds.script:Script",
+    "file": "runbook.kinds.file:File",
+    "template": "runbook.kinds.template:Template",
+    "rsync": "runbook.kinds.rsync:Rsync",
+    "service": "runbook.kinds.service:Service",
+    "http.check": "runbook.kinds.http_check:HttpCheck",
+    "tcp.check": "runbook.kinds.tcp_check:TcpCheck",
+    "assert": "runbook.kinds.assert_:Assert",
+    "poll": "runbook.kinds.poll:PollCommand",
+    "wait": "runbook.kinds.wait:Wait",
+    "gate.approve": "runbook.kinds.gate_approve:GateApprove",
+    "manual": "runbook.kinds.manual:Manual",
+    "notify.log": "runbook.kinds.notify_log:NotifyLog",
+    "dns.inventory": "runbook.kinds.dns_inventory:DnsInventory",
+    "dns.ttl": "runbook.kinds.dns_ttl:DnsTtl",
+    "dns.wait_ttl": "runbook.kinds.dns_wait_ttl:DnsWaitTtl",
+    "dns.flip": "runbook.kinds.dns_flip:DnsFlip",
+    "dns.verify": "runbook.kinds.dns_verify:DnsVerify",
+    "dns.restore_ttl": "runbook.kinds.dns_restore_ttl:DnsRestoreTtl",
+}
+
+
+@functools.cache
+def registry() -> Mapping[str, type[Kind]]:
+    """All kinds by name. A kind is imported when it is asked for, and only then.
+
+    Looking up an unknown name raises KeyError. A kind of another package that cannot be loaded,
+    or is none, raises NotFound naming the package; a built-in name cannot be taken over.
+    """
+    return _Registry()
+
+
+def names() -> tuple[str, ...]:
+    """Names of all kinds, built-in ones first, without importing any."""
+    return tuple(registry())
+
+
+class _Registry(Mapping[str, "type[Kind]"]):
+    def __init__(self) -> None:
+        self._loaded: dict[str, type[Kind]] = {}
+
+    @functools.cached_property
+    def _third_party(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: (p.name, p.value)):
+            if point.name not in _BUILT_IN:
+                found.setdefault(point.name, []).append(point)
+        return found
+
+    def __getitem__(self, name: str) -> type[Kind]:
+        if name not in self._loaded:
+            target = _BUILT_IN.get(name)
+            if target is not None:
+                module, _, attribute = target.partition(":")
+                self._loaded[name] = getattr(importlib.import_module(module), attribute)
+            else:
+                self._loaded[name] = _load(name, self._third_party[name])
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _BUILT_IN or name in self._third_party
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _BUILT_IN
+        yield from self._third_party
+
+    def __len__(self) -> int:
+        return len(_BUILT_IN) + len(self._third_party)
+
+
+def _load(name: str, points: list[EntryPoint]) -> type[Kind]:
+    from runbook.model.kind import Kind
+
+    if len(points) > 1:
+        raise NotFound(
+            f"kind {name!r} is offered by several packages: "
+            + ", ".join(_package(point) for point in points),
+            hint="uninstall all but one of them",
+        )
+    point = points[0]
+    try:
+        found = point.load()
+    except Exception as fault:  # noqa: BLE001 - a foreign package can fail in any way at import
+        raise NotFound(
+            f"kind {name!r} of package {_package(point)} cannot be loaded from {point.value}: "
+            f"{type(fault).__name__}: {fault}",
+            hint="mend or uninstall that package; every other kind still works",
+        ) from fault
+    if not (inspect.isclass(found) and issubclass(found, Kind)):
+        raise NotFound(
+            f"kind {name!r} of package {_package(point)}: {point.value} is not a subclass of "
+            f"runbook.model.kind.Kind",
+            hint="mend or uninstall that package",
+        )
+    if getattr(found, "name", None) != name:
+        raise NotFound(
+            f"kind {name!r} of package {_package(point)} calls itself "
+            f"{getattr(found, 'name', None)!r}",
+            hint="the entry point and the class must give the same name",
+        )
+    return found
+
+
+def _package(point: EntryPoint) -> str:
+    if point.dist is None:
+        return point.value.partition(":")[0]
+    return f"{point.dist.name} {point.dist.version}"

@@ -16,6 +16,8 @@ from runbook.model.ports import Reads
 
 MAX_SERVERS_AT_ONCE = 16
 
+_LISTED = 6
+
 Served = dict[str, dict[str, dict[str, Any]]]
 """server → ``name TYPE`` → {rcode, ttl, rdatas, at}: one poll, as JSON."""
 
@@ -141,6 +143,13 @@ def poll_servers(
 def _is_excepted(server: NameServer, excepted: Sequence[str]) -> bool:
     names = {one.lower().rstrip(".") for one in excepted}
     return server.address.lower() in names or server.name.lower().rstrip(".") in names
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    shown = "; ".join(problems[:_LISTED])
+    more = len(problems) - _LISTED
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def changed_sets(reads: Reads, step: str, field: str) -> Mapping[str, Any]:

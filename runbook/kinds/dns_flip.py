@@ -18,6 +18,7 @@ from runbook.kinds.dns_common import (
     greatest_ttl,
     label,
     last_seen,
+    listed,
     of_set,
     only_names,
     poll_servers,
@@ -143,7 +144,7 @@ with: {zone: shop.example, from: 198.51.100.10, to: 203.0.113.10}
                 if tuple(one["rdatas"]) != rrset.rdatas
             ]
         if problems:
-            return Verdict(ok=False, seen="; ".join(problems))
+            return Verdict(ok=False, seen=listed(problems))
         sets = {
             key: {
                 "before": before.state["records"][key]["rdatas"],

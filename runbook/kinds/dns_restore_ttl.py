@@ -12,6 +12,7 @@ from runbook.kinds.dns_common import (
     changed_sets,
     from_json,
     label,
+    listed,
     of_set,
     poll_servers,
     reversed_all,
@@ -81,7 +82,7 @@ with: {of: lower-ttl}
             if one["ttl"] != ttl
         ]
         if problems:
-            return Verdict(ok=False, seen="; ".join(problems))
+            return Verdict(ok=False, seen=listed(problems))
         gone = [key for key in after.state["restore"] if key not in wanted]
         note = f"; gone since: {', '.join(gone)}" if gone else ""
         return Verdict(

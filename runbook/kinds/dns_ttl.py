@@ -17,6 +17,7 @@ from runbook.kinds.dns_common import (
     greatest_ttl,
     label,
     last_seen,
+    listed,
     of_set,
     only_names,
     poll_servers,
@@ -115,7 +116,7 @@ with: {zone: shop.example, points_at: 198.51.100.10, ttl: 60}
         missing = [key for key in wanted if not of_set(served, key)]
         problems = [*after.unknown, *late, *(f"{key} was not seen" for key in missing)]
         if problems:
-            return Verdict(ok=False, seen="; ".join(problems))
+            return Verdict(ok=False, seen=listed(problems))
         outputs = self._outputs(before, served, wanted)
         return Verdict(
             ok=True, outputs=outputs,

@@ -12,6 +12,7 @@ from runbook.kinds.dns_common import (
     Seconds,
     Texts,
     changed_sets,
+    listed,
     of_set,
     poll_servers,
 )
@@ -159,4 +160,4 @@ def _gone_back(source: Mapping[str, Any], served: Mapping[str, Any]) -> list[str
 
 def _problem(seen: Observation) -> str:
     """Why nothing can be said; empty when all servers agree."""
-    return "; ".join([*seen.unknown, *seen.evidence["back"]])
+    return listed([*seen.unknown, *seen.evidence["back"]])

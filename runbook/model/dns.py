@@ -60,7 +60,8 @@ class NameServer(_Frozen):
     port: int = 53
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.address})"
+        known_by_address = self.address in self.name
+        return self.name if known_by_address else f"{self.name} ({self.address})"
 
 
 class Answer(_Frozen):

@@ -74,7 +74,7 @@ class Kind(BaseModel):
     def preview(self) -> tuple[str, ...]:
         """Lines that tell a person, before anything is asked of the world, what it will do:
         the command, the path, the question. Pure. By default: every key that was given."""
-        given = self.model_dump(mode="json", exclude_defaults=True)
+        given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return tuple(f"{key}: {value}" for key, value in given.items())
 
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:

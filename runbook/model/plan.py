@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -89,6 +90,20 @@ class PlannedStep(_Frozen):
     """``file:line`` for people; the file's name only, never part of the digest."""
 
 
+def output_key(step: str) -> str:
+    """How an id is written after ``outputs.``: with ``_`` for ``-`` and ``/``."""
+    return step.replace("-", "_").replace("/", "_")
+
+
+def index_output_keys(ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Ids by their key. Two ids may share one."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in ids:
+        key = output_key(one)
+        found[key] = (*found.get(key, ()), one)
+    return found
+
+
 class Plan(_Frozen):
     schema_version: int = PLAN_SCHEMA
     runbook: str
@@ -126,6 +141,11 @@ class Plan(_Frozen):
     @cached_property
     def nodes(self) -> dict[str, Node]:
         return {node.id: node for step in self.steps for node in step.nodes}
+
+    @cached_property
+    def output_keys(self) -> dict[str, tuple[str, ...]]:
+        """How ids of steps and playbook calls are written after ``outputs.`` → the ids."""
+        return index_output_keys((*self.by_id, *self.playbook_outputs))
 
     @cached_property
     def dependents(self) -> dict[str, tuple[str, ...]]:

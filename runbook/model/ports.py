@@ -190,10 +190,17 @@ class Actuator(Protocol):
 class World(Protocol):
     """Everything outside, as one run sees it. Built by the command line's wiring alone."""
 
-    clock: Clock
-    actuator: Actuator
-    dns: DnsReads
-    net: NetReads
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def actuator(self) -> Actuator: ...
+
+    @property
+    def dns(self) -> DnsReads: ...
+
+    @property
+    def net(self) -> NetReads: ...
 
     def host(self, name: str | None) -> HostReads: ...
 

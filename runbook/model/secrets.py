@@ -79,3 +79,23 @@ class Redactor:
             if needle in data:
                 data = data.replace(needle, replacement.encode())
         return data
+
+    def settled(self, data: bytes) -> int:
+        """How much of the beginning of ``data`` can be redacted before more of a stream is
+        known: no value that starts there may end in what is yet to come."""
+        needles = [value.encode() for value, _ in self._needles]
+        cut = len(data)
+        for size in range(min(len(data), max(map(len, needles), default=1) - 1), 0, -1):
+            tail = data[-size:]
+            if any(len(needle) > size and needle.startswith(tail) for needle in needles):
+                cut -= size
+                break
+        # A whole value must not be cut in two either.
+        moved = cut < len(data)
+        while moved:
+            moved = False
+            for needle in needles:
+                start = data.find(needle, max(0, cut - len(needle) + 1), cut + len(needle) - 1)
+                if 0 <= start < cut < start + len(needle):
+                    cut, moved = start, True
+        return cut

@@ -2,8 +2,8 @@
 
 A word stands for a host's name, its site, one of its roles or one of its groups; ``*`` and ``?``
 are wildcards over names. ``site=east``, ``role=db``, ``group=g`` and ``name=h`` say which of the
-four is meant (``:`` and ``~`` may stand for ``=``, ``host`` for ``name``). ``all`` is every host. ``not`` binds tightest, then ``and``, then ``or``; a comma
-is another way to write ``or``.
+four is meant (``:`` or ``~`` may stand for ``=``, and ``host`` for ``name``). ``all`` is every
+host. ``not`` binds tightest, then ``and``, then ``or``; a comma is another way to write ``or``.
 """
 
 from __future__ import annotations

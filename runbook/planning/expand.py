@@ -65,6 +65,8 @@ class Expansion:
     groups: Groups = field(default_factory=Groups)
     calls: dict[str, tuple[Playbook, Scope]] = field(default_factory=dict)
     """Playbook and inner scope of each call."""
+    entries: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What each call comes after."""
 
 
 def expand(runbook: Runbook, renderer: Renderer, problems: Problems) -> Expansion:
@@ -218,6 +220,7 @@ class _Expander:
             late[CALLER_WHEN] = {"value": text, "scope": scope.packed(scope.late_names(text))}
         inner = playbook_scope(scope, early, late, prefix=f"{full}/", trail=trail)
         self.made.calls[full] = (playbook, inner)
+        self.made.entries[full] = after
         first = len(self.made.units)
         names = [inner.prefix + one.id for one in playbook.steps]
         inside = {f"{inner.prefix}{n}" for one in playbook.steps for n in one.after or ()} | {

@@ -38,6 +38,10 @@ class Groups:
         """What a name was declared to stand for; empty for a real step."""
         return self._members.get(name, ())
 
+    def groups(self) -> tuple[str, ...]:
+        """Every name that was declared to stand for several."""
+        return tuple(self._members)
+
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._members
 

@@ -93,7 +93,7 @@ class Traffic:
         self._ended = ended
         config = self._config
         workers = [
-            threading.Thread(target=self._client, args=(number, number < config.writers))
+            threading.Thread(target=self._client, args=(number < config.writers,))
             for number in range(config.writers + config.readers)
         ]
         for worker in workers:
@@ -104,17 +104,17 @@ class Traffic:
             worker.join()
         self._records.close()
 
-    def _client(self, number: int, writes: bool) -> None:
+    def _client(self, writes: bool) -> None:
         urls = [self._config.write] if writes else list(self._config.read)
         for url in itertools.cycle([one for one in urls if one]):
             if self._ended.wait(self._config.pause):
                 return
-            attempt = self._attempt(url, writes, number)
+            attempt = self._attempt(url, writes)
             with self._lock:
                 self._records.write(attempt.model_dump_json() + "\n")
                 self._records.flush()
 
-    def _attempt(self, url: str, writes: bool, number: int) -> Attempt:
+    def _attempt(self, url: str, writes: bool) -> Attempt:
         parts = urlsplit(url)
         began, virtual_began = time.monotonic(), self._clock.now()
         address, status, content, error = "", 0, b"", ""

@@ -31,6 +31,7 @@ from runbook.sandbox.dns_listener import Listener
 from runbook.sandbox.dns_update import Refusal, apply_update
 
 _SETS_A_MESSAGE = 100
+_MAX_MESSAGE = 65535
 _BADSIG, _BADKEY, _BADTIME = 16, 17, 18
 
 
@@ -175,7 +176,7 @@ class AuthoritativeServer:
         with ExitStack() as stack:
             answer(self._readers(stack), query, response)
         if tcp:
-            yield response.to_wire()
+            yield response.to_wire(max_size=_MAX_MESSAGE)
         else:
             size = max(512, query.payload) if query.edns >= 0 else 512
             yield response.to_wire(max_size=size, prefer_truncation=True)
@@ -211,18 +212,25 @@ class AuthoritativeServer:
                 one = dns.rrset.from_rdata_list(name, rdataset.ttl, list(rdataset))
                 sets.insert(0 if one.rdtype == dns.rdatatype.SOA else len(sets), one)
         sets.append(sets[0])
-        context = None
-        for start in range(0, len(sets), _SETS_A_MESSAGE):
+        context, start, count = None, 0, _SETS_A_MESSAGE
+        while start < len(sets):
             part = dns.message.make_response(query)
             part.flags |= dns.flags.AA
-            part.answer = sets[start : start + _SETS_A_MESSAGE]
-            yield part.to_wire(multi=True, tsig_ctx=context)
-            context = part.tsig_ctx
+            part.answer = sets[start : start + count]
+            try:
+                yield part.to_wire(max_size=_MAX_MESSAGE, multi=True, tsig_ctx=context)
+            except dns.exception.TooBig:
+                if count == 1:
+                    raise
+                count = max(1, count // 2)
+                continue
+            context, start = part.tsig_ctx, start + count
 
     def _not_authentic(self, wire: bytes, error: int) -> Iterable[bytes]:
         """RFC 8945 section 5.2: NOTAUTH with an unsigned TSIG record that names the error."""
         query = dns.message.from_wire(wire, keyring=False, continue_on_error=True)
         response = dns.message.make_response(query)
+        response.use_edns(-1)  # an OPT record would be written after the TSIG, which must be last
         response.set_rcode(dns.rcode.NOTAUTH)
         seen = query.tsig[0] if query.tsig is not None else None
         if query.tsig is not None and seen is not None:

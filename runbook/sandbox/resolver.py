@@ -100,7 +100,7 @@ class CachingResolver:
             question = query.question[0]
             self._resolve(question.name.canonicalize(), question.rdtype, response)
         if tcp:
-            return [response.to_wire()]
+            return [response.to_wire(max_size=65535)]
         size = max(512, query.payload) if query.edns >= 0 else 512
         return [response.to_wire(max_size=size, prefer_truncation=True)]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from runbook.errors import TemplateFault
 from runbook.model.inventory import Inventory
-from runbook.model.plan import Node, Plan, PlannedStep
+from runbook.model.plan import Node, Plan, PlannedStep, output_key
 from runbook.model.selector import HostName
 from runbook.templating import render, render_tree
 from runbook.templating.scope import base_scope
@@ -29,11 +29,6 @@ LATE = "__late__"
 _HOST = "__host__"
 
 OutputsOf = Callable[[str], Mapping[str, Any]]
-
-
-def output_key(step: str) -> str:
-    """How a step's id is written after ``outputs.``."""
-    return step.replace("-", "_").replace("/", "_")
 
 
 def outputs_scope(plan: Plan, outputs_of: OutputsOf, prefix: str = "") -> Names:
@@ -89,7 +84,7 @@ def _open(plan: Plan, packed: Mapping[str, Any], outputs_of: OutputsOf) -> dict[
             scope[name] = unpack(value, plan.inventory)
     for name, binding in packed.get(LATE, {}).items():
         inner = _open(plan, binding["scope"], outputs_of)
-        scope[name] = render_tree(binding["value"], inner, late=True)
+        scope[name] = unpack(render_tree(binding["value"], inner, late=True), plan.inventory)
     for name in ("params", "vars"):
         if name in scope:
             late = {key: scope[key] for key in packed.get(LATE, {}) if key in scope}
@@ -107,14 +102,16 @@ class _Steps(Mapping[str, Any]):
         self._prefix = prefix
 
     def __getitem__(self, key: str) -> Names:
-        wanted = output_key(self._prefix + key)
-        for step in self._plan.steps:
-            if output_key(step.id) == wanted and step.id.startswith(self._prefix):
-                return Names(self._of_step(step))
-        for call in self._plan.playbook_outputs:
-            if output_key(call) == wanted and call.startswith(self._prefix):
-                return Names(_CallOutputs(self._plan, call, self._outputs_of))
-        raise KeyError(key)
+        found = [
+            one
+            for one in self._plan.output_keys.get(output_key(self._prefix + key), ())
+            if one.startswith(self._prefix)
+        ]
+        if len(found) != 1:
+            raise KeyError(key)
+        if found[0] in self._plan.by_id:
+            return Names(self._of_step(self._plan.by_id[found[0]]))
+        return Names(_CallOutputs(self._plan, found[0], self._outputs_of))
 
     def _of_step(self, step: PlannedStep) -> Mapping[str, Any]:
         found = dict(self._outputs_of(step.id))

@@ -11,7 +11,8 @@ from jinja2 import Environment, TemplateError, nodes
 from runbook.errors import TemplateFault
 from runbook.templating import names_used
 
-_PARSER = Environment(autoescape=False)  # noqa: S701 - parses only, renders nothing
+_PARSER = Environment(autoescape=False)
+"""Parses only; it renders nothing."""
 
 _DEFAULTS = frozenset({"default", "d"})
 _TESTS = frozenset({"defined", "undefined"})

@@ -91,7 +91,7 @@ class TransportWorld:
         if isinstance(action, RunCommand | PutFile):
             return self.pool.resolve(action, key)
         if isinstance(action, ChangeRecordSet):
-            return self._dns.resolve(action, key)
+            return self._dns.resolve_change(action, key)
         if isinstance(action, SendRequest):
             return self._net.resolve(action, key)
         return Resolution(outcome="unknown", detail=f"nobody can be asked about {action.action!r}")

@@ -41,7 +41,9 @@ def compose(
     budgets = _budgets(glance, ascii_only)
     head += budgets[: max(1, room // 8)]
     foot = _footer(glance, width, room)
-    least_output = 0 if height is None or not output else min(len(glance.output), 3 if room < 28 else 5)
+    least_output = min(len(glance.output), 3 if room < 28 else 5)
+    if height is None or not output:
+        least_output = 0
     fixed = len(head) + 1 + len(foot) + (least_output + 1 if least_output else 0)
     body = step_rows(
         glance, width, None if height is None else max(room - fixed, 3), ascii_only

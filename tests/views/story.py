@@ -63,10 +63,13 @@ def shop_plan(**changes: Any) -> Plan:
 class Story:
     """Appends events as the engine would, a clock in its hand."""
 
-    def __init__(self, plan: Plan, run_id: str = "shop-2009-k3v9xq", level: str = "live") -> None:
+    def __init__(
+        self, plan: Plan, run_id: str = "shop-2009-k3v9xq", level: str = "live",
+        start: float = START + 60,
+    ) -> None:
         self.plan = plan
         self.run_id = run_id
-        self.now = START + 60
+        self.now = start
         self.events: list[Event] = []
         self.add("run_started", who="anna", controller="ctl1:4711", level=level)
 
@@ -188,6 +191,24 @@ def in_doubt() -> Story:
 def over_budget() -> Story:
     story = to_the_flip().intent("flip").wait(540)
     story.add("breach", what="write_outage", limit=600.0, measured=638.5, action="warn")
+    return story
+
+
+def two_days() -> Story:
+    """TTLs are lowered two days before the window; then a long wait, then the work."""
+    steps = tuple(
+        planned.model_copy(update={"at": START}) if planned.id == "go" else planned
+        for planned in shop_plan().steps
+    )
+    story = Story(shop_plan(steps=steps), level="sandbox", start=START - 48 * 3600)
+    story.do("lower-ttl", 4.0, "14 record sets at TTL 60").wait(48 * 3600 - 4)
+    story.intent("go").wait(90).finish("go", "approved by anna")
+    for host in HOSTS:
+        story.intent(f"freeze/app@{host}")
+    story.wait(30)
+    for host in HOSTS:
+        story.finish(f"freeze/app@{host}")
+    story.do("freeze/db", 200).do("files", 300)
     return story
 
 

@@ -27,8 +27,25 @@ DATABASE = HOME / "data" / "orders.db"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html; charset=utf-8"}
 
 write_lock = threading.Lock()
-in_flight = 0
-in_flight_lock = threading.Lock()
+
+
+class InFlight:
+    """How many orders are being taken right now."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
+
+
+in_flight = InFlight()
 
 
 def settings() -> dict[str, str]:
@@ -84,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_file(SHOP / "static" / path[1:])
         elif path == "/health":
             self.send_json(200, {
-                "site": SITE, "frozen": MAINTENANCE.exists(), "in_flight": in_flight,
+                "site": SITE, "frozen": MAINTENANCE.exists(), "in_flight": in_flight.count,
                 "orders": len(identities()),
             })
         elif path == "/orders/ids":
@@ -98,23 +115,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, page.replace("{site}", SITE).encode(), TYPES[".html"])
 
     def do_POST(self) -> None:
-        global in_flight
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path != "/orders":
             self.send_json(404, {"error": "no such page"})
             return
         # Counted before the look at the flag: once the flag is there and the count is 0, no
         # order can be written any more.
-        with in_flight_lock:
-            in_flight += 1
-        try:
+        with in_flight:
             if MAINTENANCE.exists():
                 self.send_json(503, {"error": "we are moving"}, {"Retry-After": "120"})
                 return
             identity = place_order(body.decode("utf-8", "replace"))
-        finally:
-            with in_flight_lock:
-                in_flight -= 1
         self.send_json(201, {"id": identity, "site": SITE})
 
     def send_file(self, path: Path) -> None:

@@ -1,56 +1,66 @@
 """``rsync`` of a sandbox host on a machine that has none: an honest part of it.
 
-``rsync [-a|-r] [-v -z -c -t -p -l …] [--delete] [--checksum] SRC… DEST`` between this host and
-another, or within this host. Every other option is refused: a rehearsal must not pretend.
+``rsync -a [options] SRC… DEST`` between this host and another, or within this host, with
+``--delete``, ``--checksum``, ``--exclude``, ``--files-from``, ``--dry-run`` and the output format
+``%i %l %n``. Every other option is refused: a rehearsal must not pretend. Owners stay as they are.
 """
 
 from __future__ import annotations
 
+import argparse
 import filecmp
+import fnmatch
 import os
 import shutil
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-_QUIET = {
-    "--archive", "--recursive", "--checksum", "--times", "--perms", "--links", "--verbose",
-    "--compress", "--protect-args", "--secluded-args", "--partial", "--quiet", "--numeric-ids",
-}
-_VALUED = {"-e", "--rsh", "--timeout", "--contimeout", "--rsync-path"}
-_LETTERS = set("arvzctplqsWDgoP")
+_FORMAT = "%i %l %n"
+_IGNORED = ("-v", "-z", "-q", "-8", "-s", "-W", "-D", "-g", "-o", "-p", "-r", "-t", "-l", "-a")
+_IGNORED_LONG = (
+    "--archive", "--recursive", "--times", "--perms", "--links", "--verbose", "--compress",
+    "--protect-args", "--secluded-args", "--partial", "--quiet", "--numeric-ids", "--from0",
+    "--8-bit-output",
+)
 
 
-class Unsupported(Exception):
-    pass
+class Refused(Exception):
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
-def parse(args: list[str]) -> tuple[bool, list[str]]:
-    """(delete, paths). Raises Unsupported."""
-    delete, paths, queue = False, [], list(args)
-    while queue:
-        item = queue.pop(0)
-        if item == "--":
-            paths += queue
-            break
-        if item in ("--delete", "--delete-after", "--delete-delay"):
-            delete = True
-        elif item in _VALUED:
-            queue.pop(0)
-        elif item in _QUIET or item.partition("=")[0] in _VALUED:
-            continue
-        elif item.startswith("-") and not item.startswith("--") and len(item) > 1:
-            letters = item[1:]
-            if letters.endswith("e") and set(letters[:-1]) <= _LETTERS:
-                queue.pop(0)
-            elif not set(letters) <= _LETTERS:
-                raise Unsupported(item)
-        elif item.startswith("-"):
-            raise Unsupported(item)
-        else:
-            paths.append(item)
-    if len(paths) < 2:
-        raise Unsupported("fewer than two paths")
-    return delete, paths
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise Refused(f"the sandbox's own rsync: {message}; install rsync")
+
+
+def parse(args: list[str]) -> argparse.Namespace:
+    """Raises Refused for anything that is not known here."""
+    parser = _Parser(prog="rsync", add_help=False, allow_abbrev=False)
+    for flag in (*_IGNORED, *_IGNORED_LONG):
+        parser.add_argument(flag, action="store_true", dest="ignored")
+    for flag in ("-e", "--rsh", "--timeout", "--contimeout", "--rsync-path"):
+        parser.add_argument(flag, dest="ignored_value")
+    parser.add_argument("--delete", "--delete-after", "--delete-delay", action="store_true",
+                        dest="delete")
+    parser.add_argument("-n", "--dry-run", action="store_true", dest="dry_run")
+    parser.add_argument("-c", "--checksum", action="store_true", dest="checksum")
+    parser.add_argument("-I", "--ignore-times", action="store_true", dest="ignore_times")
+    parser.add_argument("--exclude", action="append", default=[])
+    parser.add_argument("--files-from")
+    parser.add_argument("--out-format", default="")
+    parser.add_argument("paths", nargs="+")
+    options = parser.parse_args(args)
+    if len(options.paths) < 2:
+        raise Refused("source and destination are wanted")
+    if options.out_format not in ("", _FORMAT):
+        raise Refused(f"the sandbox's own rsync knows the format {_FORMAT!r} only; install rsync")
+    if any("**" in pattern for pattern in options.exclude):
+        raise Refused("the sandbox's own rsync does not know `**`; install rsync")
+    return options
 
 
 def place(text: str) -> Path:
@@ -61,69 +71,165 @@ def place(text: str) -> Path:
     name = head.rpartition("@")[2]
     home = Path(os.environ["RUNBOOK_SANDBOX_DIR"], "env", f"{name}.home")
     if not home.is_file():
-        raise FileNotFoundError(f"ssh: Could not resolve hostname {name}")
+        raise Refused(f"ssh: Could not resolve hostname {name}", 255)
     return Path(home.read_text().strip(), tail)
 
 
-def copy_file(source: Path, dest: Path) -> None:
-    if source.is_symlink():
-        if dest.is_symlink() and dest.readlink() == source.readlink():
-            return
-        dest.unlink(missing_ok=True)
-        dest.symlink_to(source.readlink())
-        return
-    if dest.is_file() and not dest.is_symlink() and filecmp.cmp(source, dest, shallow=False):
-        shutil.copystat(source, dest)
-        return
-    new = dest.with_name(f".{dest.name}.{os.getpid()}")
-    shutil.copy2(source, new)
-    new.replace(dest)
+class Transfer:
+    """From one folder into another; ``name`` below is a path relative to both."""
 
+    def __init__(self, options: argparse.Namespace, source: Path, dest: Path, arrow: str) -> None:
+        self.options = options
+        self.source = source
+        self.dest = dest
+        self.arrow = arrow
 
-def copy_tree(source: Path, dest: Path, delete: bool) -> None:
-    dest.mkdir(parents=True, exist_ok=True)
-    names = set()
-    for item in sorted(source.iterdir()):
-        names.add(item.name)
-        if item.is_dir() and not item.is_symlink():
-            copy_tree(item, dest / item.name, delete)
+    def run(self, names: Iterator[str]) -> None:
+        folders = []
+        for name in names:
+            source, dest = self.source / name, self.dest / name
+            change = self.change(source, dest)
+            if change:
+                is_folder = change[1] == "d"
+                length = source.lstat().st_size
+                self.say(change, length, f"{name}/" if is_folder else name)
+                if not self.options.dry_run:
+                    self.apply(source, dest)
+            if source.is_dir() and not source.is_symlink():
+                folders.append(name)
+        for name in reversed(folders):
+            if self.options.delete:
+                self.remove_surplus(name)
+            if not self.options.dry_run:
+                shutil.copystat(self.source / name, self.dest / name)
+
+    def say(self, change: str, length: int, name: str) -> None:
+        if self.options.out_format:
+            sys.stdout.write(f"{change} {length} {name}\n")
+
+    def change(self, source: Path, dest: Path) -> str:
+        """The eleven characters of ``%i`` (rsync(1), ``--itemize-changes``); empty: none."""
+        ours = source.lstat()
+        kind = {stat.S_IFDIR: "d", stat.S_IFLNK: "L", stat.S_IFREG: "f"}.get(
+            stat.S_IFMT(ours.st_mode)
+        )
+        if kind is None:
+            raise Refused(f"the sandbox's own rsync copies no special file: {source}", 23)
+        head = {"d": "c", "L": "c", "f": self.arrow}[kind]
+        if not os.path.lexists(dest):
+            return f"{head}{kind}+++++++++"
+        theirs = dest.lstat()
+        if stat.S_IFMT(theirs.st_mode) != stat.S_IFMT(ours.st_mode):
+            return f"{head}{kind}+++++++++"
+        if kind == "L":
+            return "" if source.readlink() == dest.readlink() else "cLc.t......"
+        time = "t" if int(ours.st_mtime) != int(theirs.st_mtime) else "."
+        mode = "p" if stat.S_IMODE(ours.st_mode) != stat.S_IMODE(theirs.st_mode) else "."
+        if kind == "f":
+            size = "s" if ours.st_size != theirs.st_size else "."
+            if self.options.checksum:
+                other = size == "s" or not filecmp.cmp(source, dest, shallow=False)
+                if other:
+                    return f"{self.arrow}fc{size}{time}{mode}....."
+            elif size == "s" or time == "t" or self.options.ignore_times:
+                return f"{self.arrow}f.{size}{time}{mode}....."
+        return f".{kind}..{time}{mode}....." if time + mode != ".." else ""
+
+    def apply(self, source: Path, dest: Path) -> None:
+        if source.is_symlink():
+            self.clear(dest)
+            dest.symlink_to(source.readlink())
+        elif source.is_dir():
+            if dest.is_symlink() or (dest.exists() and not dest.is_dir()):
+                self.clear(dest)
+            dest.mkdir(parents=True, exist_ok=True)
         else:
-            copy_file(item, dest / item.name)
-    if delete:
-        for item in dest.iterdir():
-            if item.name in names:
+            if dest.is_dir() and not dest.is_symlink():
+                self.clear(dest)
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            new = dest.with_name(f".{dest.name}.{os.getpid()}")
+            shutil.copy2(source, new)
+            new.replace(dest)
+
+    def clear(self, path: Path) -> None:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def remove_surplus(self, folder: str) -> None:
+        where = self.dest / folder
+        for item in sorted(where.iterdir()) if where.is_dir() else ():
+            name = str(Path(folder, item.name))
+            if excluded(name, item, self.options.exclude):
                 continue
-            if item.is_dir() and not item.is_symlink():
-                shutil.rmtree(item)
-            else:
-                item.unlink()
-    shutil.copystat(source, dest)
+            if not os.path.lexists(self.source / name):
+                slash = "/" if item.is_dir() and not item.is_symlink() else ""
+                self.say("*deleting  ", 0, f"{name}{slash}")
+                if not self.options.dry_run:
+                    self.clear(item)
+
+
+def excluded(name: str, path: Path, patterns: list[str]) -> bool:
+    """Filter rules as in rsync(1): a slash at the end means folders, one at the front the root."""
+    for pattern in patterns:
+        if pattern.endswith("/") and not path.is_dir():
+            continue
+        bare = pattern.strip("/")
+        parts, wanted = Path(name).parts, Path(bare).parts
+        if pattern.startswith("/"):
+            tail = parts if len(parts) == len(wanted) else ()
+        else:
+            tail = parts[-len(wanted) :]
+        if len(tail) == len(wanted) and all(map(fnmatch.fnmatchcase, tail, wanted)):
+            return True
+    return False
+
+
+def below(root: Path, name: str, patterns: list[str]) -> Iterator[str]:
+    """``name`` and all below it, folders before what is in them."""
+    path = root / name
+    if name != "." and excluded(name, path, patterns):
+        return
+    yield name
+    if path.is_dir() and not path.is_symlink():
+        for item in sorted(path.iterdir()):
+            yield from below(root, str(Path(name, item.name)), patterns)
+
+
+def transfers(options: argparse.Namespace) -> Iterator[tuple[Transfer, Iterator[str]]]:
+    *sources, last = options.paths
+    dest = place(last)
+    arrow = "<" if place(last) != Path(last) else ">"
+    for text in sources:
+        source = place(text)
+        if not os.path.lexists(source):
+            raise Refused(f'link_stat "{source}" failed: No such file or directory (2)', 23)
+        if options.files_from:
+            listed = Path(options.files_from).read_bytes().split(b"\0")
+            names = [os.fsdecode(item) for item in listed if item]
+            yield Transfer(options, source, dest, arrow), iter(names)
+        elif source.is_dir() and text.endswith(("/", "/.")):
+            yield Transfer(options, source, dest, arrow), below(source, ".", options.exclude)
+        elif source.is_dir() or dest.is_dir() or last.endswith("/"):
+            root = source.parent
+            yield Transfer(options, root, dest, arrow), below(root, source.name, options.exclude)
+        else:
+            shutil.copy2(source, dest)
 
 
 def main() -> int:
     try:
-        delete, paths = parse(sys.argv[1:])
-    except Unsupported as fault:
-        sys.stderr.write(f"rsync: the sandbox's own rsync does not know {fault}; install rsync\n")
-        return 1
-    try:
-        target = place(paths[-1])
-        for text in paths[:-1]:
-            source = place(text)
-            if source.is_dir():
-                inside = text.endswith(("/", "/."))
-                copy_tree(source, target if inside else target / source.name, delete)
-            elif source.exists():
-                into = target.is_dir() or paths[-1].endswith("/")
-                if into:
-                    target.mkdir(exist_ok=True)
-                copy_file(source, target / source.name if into else target)
-            else:
-                sys.stderr.write(f'rsync: link_stat "{source}" failed: No such file (2)\n')
-                return 23
+        for transfer, names in transfers(parse(sys.argv[1:])):
+            if not transfer.options.dry_run:
+                transfer.dest.mkdir(exist_ok=True)
+            transfer.run(names)
+    except Refused as fault:
+        sys.stderr.write(f"rsync: {fault}\n")
+        return fault.code
     except FileNotFoundError as fault:
         sys.stderr.write(f"rsync: {fault}\n")
-        return 255 if "resolve" in str(fault) else 23
+        return 11
     return 0
 
 

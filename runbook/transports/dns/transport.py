@@ -7,7 +7,8 @@ has been done before; else the drift is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import dns.flags
@@ -19,6 +20,7 @@ from runbook.model.actions import ActionKey, ActionResult, ChangeRecordSet
 from runbook.model.dns import Answer, Change, NameServer, ProviderCaps, RRset, Zone
 from runbook.model.endpoints import Endpoints
 from runbook.model.ports import Clock, Resolution
+from runbook.transports.dns.filezone import FileZone
 from runbook.transports.dns.provider import Applied, Conflict, Present, Provider, Rejected
 from runbook.transports.dns.records import canonical_name, canonical_set, parse_type, to_answer
 from runbook.transports.dns.rfc2136 import Rfc2136
@@ -35,17 +37,12 @@ class Secrets(Protocol):
     def value(self, name: str) -> str: ...
 
 
-_Make = Callable[
-    [Wire, Callable[[Zone], NameServer], Callable[[Zone], dns.tsig.Key | None]], Provider
-]
-_PROVIDERS: dict[str, _Make] = {"rfc2136": Rfc2136}
-
-
 class DnsTransport:
     """Implements :class:`~runbook.model.ports.DnsReads` and performs ChangeRecordSet.
 
-    ``endpoints`` redirects every connection (a sandbox); None is the real world. ``timeout`` is
-    the patience of one exchange in seconds. Holds no connection; may be shared by threads.
+    ``endpoints`` redirects every connection (a sandbox); None is the real world. ``directory``
+    is where the path of a zone file starts; ``timeout`` is the patience of one exchange in
+    seconds. Holds no connection; may be shared by threads.
     """
 
     def __init__(
@@ -55,6 +52,7 @@ class DnsTransport:
         secrets: Secrets,
         clock: Clock,
         endpoints: Endpoints | None = None,
+        directory: Path | None = None,
         timeout: float = 3.0,
     ) -> None:
         self._zones = {canonical_name(zone.name): zone for zone in zones}
@@ -62,9 +60,9 @@ class DnsTransport:
         self._clock = clock
         self._wire = Wire(endpoints, timeout)
         self._servers = Servers(self._wire, endpoints)
-        self._made = {
-            name: make(self._wire, self._servers.primary, self._key)
-            for name, make in _PROVIDERS.items()
+        self._providers: dict[str, Provider] = {
+            "rfc2136": Rfc2136(self._wire, self._servers.primary, self._key),
+            "file": FileZone(directory or Path()),
         }
 
     def zone(self, name: str) -> Zone:
@@ -199,11 +197,11 @@ class DnsTransport:
         )
 
     def _provider(self, zone: Zone) -> Provider:
-        found = self._made.get(zone.provider)
+        found = self._providers.get(zone.provider)
         if found is None:
             raise NotFound(
                 f"there is no DNS provider {zone.provider!r} (zone {zone.name})",
-                hint=f"known: {', '.join(sorted(self._made))}",
+                hint=f"known: {', '.join(sorted(self._providers))}",
             )
         return found
 

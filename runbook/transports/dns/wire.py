@@ -188,5 +188,7 @@ def _explained(server: str, doing: str) -> Iterator[None]:
         ) from fault
     except dns.exception.Timeout as fault:
         raise Errored(f"{server} could not be {doing}: no answer in time") from fault
-    except (dns.exception.DNSException, EOFError, struct.error) as fault:
+    except EOFError as fault:
+        raise Errored(f"{server} hung up when {doing}: no answer") from fault
+    except (dns.exception.DNSException, struct.error) as fault:
         raise Errored(f"{server} gave an answer that cannot be read: {fault!r}") from fault

@@ -8,7 +8,7 @@ import hashlib
 import shlex
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from runbook.model.actions import ActionKey
@@ -65,17 +65,19 @@ class Hello:
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A job to start, or to attach to when it has been started before. ``hash`` tells one
-    action from another under the same job; ``limit`` is in whole seconds, 0 for none."""
+    action from another under the same job. ``exports`` (shell text) and ``password`` hold secrets
+    and reach neither a command line nor the spool."""
 
     job: str
     hash: str
     script: str
-    exports: str = ""
+    exports: str = field(default="", repr=False)
     cwd: str = ""
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     input: str = ""
     limit: int = 0
+    """Whole seconds after which the process group is killed; 0: never."""
 
     def request(self, epoch: int, marker: str, wait: int, offsets: tuple[int, int]) -> str:
         return " ".join((
@@ -102,8 +104,8 @@ def plain_request(
     ))
 
 
-def wait_request(job: str, digest: str, wait: int, offsets: tuple[int, int], most: int) -> str:
-    return f"wait {job} {digest} {wait} {offsets[0]} {offsets[1]} {most}"
+def wait_request(job: str, digest: str, wait: int, offsets: tuple[int, int]) -> str:
+    return f"wait {job} {digest} {wait} {offsets[0]} {offsets[1]} {CHUNK}"
 
 
 def kill_request(job: str, digest: str, user: str, password: str) -> str:

@@ -94,17 +94,20 @@ if [ "$limit" != 0 ] && [ -z "$user" ]; then
     kill -s 0 "$job" 2>/dev/null || exit 0
     : >timedout
     kill -s TERM -- "-$job"
-    sleep 5 & nap=$!
-    wait "$nap"
+    tries=50
+    while [ "$tries" -gt 0 ] && kill -s 0 -- "-$job"; do
+      tries=$((tries - 1))
+      sleep 0.1 || sleep 1
+    done
     kill -s KILL -- "-$job"
   ) >/dev/null 2>&1 &
   watch=$!
 fi
 wait "$job"; rc=$?
+# A watcher that has begun to kill is let finish: some of the group may linger.
 if [ "$watch" ]; then
-  if [ -e timedout ] && kill -s 0 -- "-$job" 2>/dev/null; then wait "$watch"
-  else kill "$watch" 2>/dev/null
-  fi
+  [ -e timedout ] || kill "$watch" 2>/dev/null
+  wait "$watch"
 fi
 if [ "$user" ] && [ "$limit" != 0 ]; then case $rc in 124|137) : >timedout ;; esac; fi
 [ -e timedout ] && rc=124
@@ -158,9 +161,16 @@ r_exit() {
   return 1
 }
 
+# Uploads for job $1 are of no more use once it has ended.
+r_sweep() {
+  for r_file in "$R_ROOT/up/$1^"*; do
+    [ -e "$r_file" ] && rm -f "$r_file"
+  done
+}
+
 # Words for lost jobs: the supervisor is gone and left no exit code. $1 folder, $2 job.
 r_fate() {
-  rm -f -- "$R_ROOT/up/$2."*
+  r_sweep "$2"
   if [ "$R_WHERE" != "$R_BOOT" ]; then R_FATE=lost_reboot; return; fi
   R_FATE=lost r_group=
   { read -r r_group <"$1/pgid"; } 2>/dev/null || return 0
@@ -209,6 +219,7 @@ r_await() {
   exec 8<&-
   if [ "$R_HASH" ] && [ "$R_HASH" != "$2" ]; then r_reply conflict; return 0; fi
   if [ "$R_STATE" = exit ]; then
+    r_sweep "$1"
     r_word=$R_RC
     [ -e "$r_dir/timedout" ] && r_word=$R_RC.timedout
     r_output exit "$r_word" "$r_dir" "$4" "$5" "$6"
@@ -306,13 +317,13 @@ r_start() {
   if [ "$R_MODE" ]; then r_script=${15#=}; else r_user= r_script= r_password=; fi
   { printf '%b' "${15#=}" >"$r_dir/cmd"; } 2>/dev/null || return 0
   r_exports=${14#=}
-  set -- runbook-job "$r_dir" "$r_hash" "$R_BOOT" "$R_UMASK" "$9" "$r_user" "$R_MODE" "$r_cwd" \
+  set -- "$r_dir" "$r_hash" "$R_BOOT" "$R_UMASK" "$9" "$r_user" "$R_MODE" "$r_cwd" \
     "$r_input" "$R_SH" "$R_ROOT" "$R_SETSID" "$R_INNER"
   if [ "$r_exports$r_user" ]; then
     printf '%s\n' "$r_password" "$r_exports" "$r_script" |
-      "$R_SETSID" $R_SH -c "$R_SUPERVISOR" "$@" >/dev/null 2>&1 &
+      "$R_SETSID" $R_SH "$R_ROOT/tmp/$R_NONCE/job" "$@" >/dev/null 2>&1 &
   else
-    "$R_SETSID" $R_SH -c "$R_SUPERVISOR" "$@" </dev/null >/dev/null 2>&1 &
+    "$R_SETSID" $R_SH "$R_ROOT/tmp/$R_NONCE/job" "$@" </dev/null >/dev/null 2>&1 &
   fi
   r_password= r_script=
 }
@@ -430,6 +441,7 @@ r_hello() {
     sync "$R_ROOT"
   fi
   read -r r_marker <"$R_ROOT/marker" || { r_error "$R_ROOT cannot be written"; return 1; }
+  printf '%s' "$R_SUPERVISOR" >"$R_ROOT/tmp/$R_NONCE/job"
   R_USER=$(id -un)
   r_missing=
   for r_file in flock setsid timeout stat sync head tail id ln; do

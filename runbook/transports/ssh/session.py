@@ -49,6 +49,8 @@ class ChannelWire:
     def __init__(self, channel: paramiko.Channel, timeout: float) -> None:
         self._channel = channel
         channel.settimeout(timeout)
+        # What a login script prints must not fill a window that nobody reads.
+        channel.set_combine_stderr(True)
         channel.exec_command("exec /bin/sh")
 
     def send(self, data: bytes) -> None:

@@ -1,0 +1,50 @@
+"""``runbook log``: what happened, event by event; a step's whole output."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from runbook.cli.options import Json, Run, State
+
+
+def command(
+    run: Run = None,
+    step: Annotated[
+        str | None,
+        typer.Argument(metavar="STEP", help="Only this step, or STEP@HOST for one host of it."),
+    ] = None,
+    output: Annotated[
+        bool, typer.Option("--output", "-o", help="Print the step's whole stored output.")
+    ] = False,
+    json: Json = False,
+    state: State = None,
+) -> None:
+    from runbook.cli import wiring
+    from runbook.cli.answer import nodes_of
+    from runbook.errors import NotFound, Refused
+    from runbook.model.runstate import fold
+    from runbook.views import log as view
+
+    if output and json:
+        raise Refused("--output prints what programs wrote, as it is; it has no --json")
+    store = wiring.open_state(state, must_exist=True)
+    run_id = wiring.find_run(store, run)
+    plan, events = store.load(run_id)
+    nodes = nodes_of(fold(run_id, plan, events), step) if step else list(plan.nodes)
+    if output:
+        found = view.outputs_of(events, nodes, store.directory)
+        if not found:
+            raise NotFound(
+                f"run {run_id} has no stored output of {step or 'any step'}",
+                hint="only steps that ran a command have one",
+            )
+        view.print_outputs(found)
+        return
+    shown = view.of_nodes(events, nodes) if step else events
+    if json:
+        for line in view.json_lines(shown):
+            typer.echo(line)
+    else:
+        view.print_log(plan, shown)

@@ -1,0 +1,65 @@
+"""``runbook plan``: show what would be done, offline."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runbook.cli.options import Json, RunbookFile, Vars
+
+if TYPE_CHECKING:
+    from runbook.model.dns import RRset
+    from runbook.model.plan import Plan
+
+
+class Graph(StrEnum):
+    MERMAID = "mermaid"
+    DOT = "dot"
+
+
+def command(
+    file: RunbookFile,
+    var: Vars = None,
+    as_json: Json = False,
+    graph: Annotated[
+        Graph | None, typer.Option("--graph", help="Print the graph of the steps instead.")
+    ] = None,
+    hosts: Annotated[bool, typer.Option("--hosts", help="Name every host.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Leave nothing out; show every check and undo.")
+    ] = False,
+) -> None:
+    """Nothing outside the runbook's folder is asked or changed."""
+    import json
+
+    from runbook.cli.wiring import kinds, load_plan
+    from runbook.planning.graphs import dot, mermaid
+    from runbook.planning.preview import preview
+    from runbook.planning.timeline import build_timeline
+    from runbook.views.plan import Detail, plan_json, show_plan
+
+    plan = load_plan(file, var or [])
+    timeline = build_timeline(plan)
+    if graph is not None:
+        typer.echo((mermaid if graph is Graph.MERMAID else dot)(plan, timeline), nl=False)
+        return
+    previews = preview(plan, kinds(), zone_records(plan))
+    if as_json:
+        typer.echo(json.dumps(plan_json(plan, timeline, previews), indent=2, ensure_ascii=False))
+        return
+    show_plan(plan, timeline, previews, detail=Detail(hosts=hosts, full=full))
+
+
+def zone_records(plan: Plan) -> dict[str, tuple[RRset, ...]]:
+    """The record sets of every zone that names a zone file. Raises InvalidInput or Errored."""
+    from pathlib import Path
+
+    from runbook.transports.dns.zonefile import read_zone_file
+
+    return {
+        zone.name: read_zone_file(Path(plan.directory) / zone.file, zone.name)
+        for zone in plan.zones
+        if zone.file is not None
+    }

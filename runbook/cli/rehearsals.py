@@ -1,0 +1,92 @@
+"""The three levels of rehearsal, each recorded under the digest of the plan."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from runbook.cli import wiring
+from runbook.cli.embedded import embedded, keep_judgement, sandbox_config
+from runbook.cli.session import Show, start
+from runbook.engine.probe import ProbeReport, probe
+from runbook.errors import ExitCode
+from runbook.journal import Rehearsal, Store
+from runbook.model.plan import Plan
+from runbook.planning.timeline import build_timeline
+from runbook.views.ending import ending
+from runbook.views.rehearsal import show_offline, show_played, show_probe
+
+
+def offline(plan: Plan, store: Store, *, as_json: bool) -> NoReturn:
+    """Level *plan*: whether it is whole and fits its window. Touches nothing."""
+    timeline = build_timeline(plan)
+    ok = timeline.fits_window is not False
+    _record(store, plan, "plan", "", ok, {"total": timeline.total})
+    show_offline(plan, timeline, ok=ok, as_json=as_json)
+    raise typer.Exit(int(ExitCode.OK if ok else ExitCode.REHEARSAL_FAILED))
+
+
+def probed(plan: Plan, store: Store, *, as_json: bool, endpoints_file: str = "") -> NoReturn:
+    """Level *probe*: what each step would do, read from the real world."""
+    report = probe_world(plan, store, endpoints_file)
+    _record(store, plan, "probe", "", report.ok, {"fidelity": report.fidelity, **report.counts})
+    show_probe(report, as_json=as_json)
+    raise typer.Exit(int(ExitCode.OK if report.ok else ExitCode.REHEARSAL_FAILED))
+
+
+def probe_world(plan: Plan, store: Store, endpoints_file: str = "") -> ProbeReport:
+    """Observe every step once. Writes nothing anywhere outside the state folder."""
+    endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
+    world = wiring.build_world(
+        plan, run_id=f"probe-{secrets.token_hex(4)}", state=store.directory, epoch=0,
+        endpoints=endpoints,
+    )
+    try:
+        return probe(plan, world, wiring.kinds())
+    finally:
+        world.close()
+
+
+def played(
+    plan: Plan, store: Store, file: Path, config: Path | None, *, fail: tuple[str, ...],
+    real_time: bool, plain: bool, as_json: bool,
+) -> NoReturn:
+    """Level *sandbox*: the whole run in an embedded world, with its outside client."""
+    unknown = [step for step in fail if step not in plan.by_id]
+    if unknown:
+        raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
+    with embedded(
+        plan, sandbox_config(file, config), fail=fail, real_time=real_time
+    ) as played_in:
+        before = played_in.world.fingerprint()
+        run_id, driven = start(
+            plan, store, level="sandbox", endpoints_file=str(played_in.endpoints_file),
+            show=Show.NOTHING if as_json else Show.PLAIN if plain else Show.LIVE,
+        )
+        judgement = played_in.judge.stop() if played_in.judge else None
+        changed = played_in.world.diff(before, played_in.world.fingerprint())
+    if judgement is not None:
+        keep_judgement(store, run_id, judgement)
+    lost = judgement.writes_lost if judgement else None
+    restored = driven.exit_code is ExitCode.ROLLED_BACK and not changed
+    ok = (restored if fail else driven.exit_code is ExitCode.OK) and not lost
+    _record(store, plan, "sandbox", run_id, ok,
+            {"phase": str(driven.phase), "failed_on_purpose": list(fail), "lost": lost})
+    show_played(run_id, driven, judgement, changed if fail else None, ok=ok, as_json=as_json)
+    if not as_json:
+        typer.echo(ending(driven.phase, driven.exit_code, driven.why, run_id))
+    raise typer.Exit(int(ExitCode.OK if ok else ExitCode.REHEARSAL_FAILED))
+
+
+def _record(
+    store: Store, plan: Plan, level: str, run_id: str, ok: bool, data: Mapping[str, Any]
+) -> None:
+    store.record_rehearsal(Rehearsal(
+        plan_digest=plan.digest, level=level, run_id=run_id, ts=time.time(),
+        who=wiring.person(), ok=ok, data=dict(data),
+    ))

@@ -1,0 +1,85 @@
+"""What several kinds have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from runbook.errors import Errored
+from runbook.model.actions import Action
+from runbook.model.duration import parse_duration
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned
+from runbook.model.ports import CommandResult, HostReads, Reads
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0),
+    WithJsonSchema({"type": ["string", "number"], "format": "duration"}),
+]
+"""A key that holds a duration: written ``90s``, ``10m``, ``1h30m``; seconds in the code."""
+
+SHOWN = 2000
+"""Characters of a command's output that are kept as evidence."""
+
+class CheckKind(Kind):
+    """Base of the kinds that look and never act."""
+
+    check: ClassVar[bool] = True
+
+    def plan(self, before: Observation) -> Planned:
+        return Planned(reason="a check: it looks and never acts")
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """There is nothing to undo: it only looked."""
+        return ()
+
+
+def whose(reads: Reads) -> dict[str, Any]:
+    """Evidence that says on which host a step is; None is the controller.
+
+    ``plan`` and ``undo`` are pure and have no ``reads``: they find the host here.
+    """
+    host = reads.here.host
+    return {"host": host.name if host is not None else None}
+
+
+def holds(here: HostReads, command: str, **options: Any) -> tuple[bool, CommandResult]:
+    """Whether a question put as a command has the answer yes (exit status 0).
+
+    Raises Errored where the program was not found or not executable (status 126 or 127 with a
+    complaint, XCU section 2.8.2): that is not a no. Without a complaint it is one, as 127 is
+    what dash gives for ``command -v``.
+    """
+    result = here.query(command, **options)
+    if result.exit_code in {126, 127} and result.stderr.strip():
+        raise Errored(f"`{_short(command)}` could not be run: {tail(result.stderr)}")
+    return result.exit_code == 0, result
+
+
+def seen(result: CommandResult) -> str:
+    """A command's result in one line for people."""
+    said = tail(result.stdout) or tail(result.stderr)
+    return f"exit status {result.exit_code}" + (f": {said}" if said else "")
+
+
+def tail(text: str, limit: int = 200) -> str:
+    """The last line that is not empty, shortened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _short(lines[-1], limit) if lines else ""
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def indented(text: str) -> tuple[str, ...]:
+    """Lines of a longer text for a preview."""
+    return tuple(f"  {line}" for line in text.rstrip("\n").splitlines())
+
+
+def _short(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,166 @@
+"""What stands above the steps: policy, secrets, zones, budgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any, cast, get_args
+
+from runbook.loading.fields import Context, Fields, check_id, describe
+from runbook.model.dns import Zone
+from runbook.model.runbook import (
+    Budget,
+    OnFailure,
+    Policy,
+    RehearsalPolicy,
+    ValuePath,
+)
+from runbook.model.secrets import SecretRef
+from runbook.templating.values import did_you_mean
+
+ON_FAILURE: tuple[str, ...] = get_args(OnFailure)
+ON_BREACH = ("rollback", "hold", "warn")
+LEVELS = ("plan", "probe", "sandbox", "staging")
+EDGES = ("start", "end")
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ZONE_NAME = re.compile(r"([A-Za-z0-9_*-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+
+
+def read_policy(ctx: Context, raw: Any) -> Policy:
+    if raw is None:
+        return Policy()
+    known = ("on_failure", "on_breach", "rehearsal", "max_parallel", "outside_window")
+    fields = Fields(ctx, ("policy",), raw, known, "`policy`")
+    found: dict[str, Any] = {
+        "on_failure": fields.choice("on_failure", ON_FAILURE),
+        "on_breach": fields.choice("on_breach", ON_BREACH),
+        "outside_window": fields.choice("outside_window", ("refuse", "warn")),
+        "max_parallel": fields.whole("max_parallel", None, least=1),
+    }
+    if "rehearsal" in fields:
+        inner = Fields(
+            ctx, fields.where("rehearsal"), fields.raw["rehearsal"], ("required", "max_age"),
+            "`rehearsal`",
+        )
+        found["rehearsal"] = RehearsalPolicy(
+            required=cast(Any, inner.choice("required", LEVELS)), max_age=inner.duration("max_age")
+        )
+    return Policy(**{key: value for key, value in found.items() if value is not None})
+
+
+def read_secrets(ctx: Context, raw: dict[str, Any]) -> tuple[SecretRef, ...]:
+    """``{name: {env: X} | {file: path} | {command: [words]}}``."""
+    found: list[SecretRef] = []
+    for name, value in raw.items():
+        path: ValuePath = ("secrets", name)
+        if not _SECRET_NAME.fullmatch(name):
+            ctx.fault_at_key(
+                path, f"`{name}` cannot be the name of a secret",
+                "letters, digits and `_` only, and no digit at the start",
+            )
+            continue
+        if isinstance(value, str):
+            ctx.fault(
+                path, "a secret is not written here, only where it comes from",
+                f"{{env: {name.upper()}}}, {{file: path}} or {{command: [pass, show, {name}]}}",
+            )
+            continue
+        fields = Fields(ctx, path, value, ("env", "file", "command"), f"secret `{name}`")
+        given = [key for key in ("env", "file", "command") if key in fields]
+        if len(given) != 1:
+            if fields.raw or value == {}:
+                ctx.fault(path, f"secret `{name}` wants exactly one of env, file and command")
+            continue
+        source = given[0]
+        argument: str | tuple[str, ...] | None
+        if source == "command":
+            argument = fields.texts("command")
+            if isinstance(fields.raw["command"], str):
+                fields.wrong("command", "a list of words", fields.raw["command"],
+                             "no shell reads it: command: [pass, show, shop/db]")
+                continue
+        else:
+            argument = fields.text(source)
+        if argument:
+            found.append(SecretRef(name=name, source=cast(Any, source), argument=argument))
+    return tuple(found)
+
+
+def read_zones(
+    ctx: Context, raw: dict[str, Any], secrets: Collection[str]
+) -> tuple[Zone, ...]:
+    found: dict[str, Zone] = {}
+    known = ("provider", "servers", "secondaries", "key", "file", "resolvers")
+    for name, value in raw.items():
+        path: ValuePath = ("zones", name)
+        absolute = name.lower().rstrip(".") + "."
+        if not _ZONE_NAME.fullmatch(name):
+            ctx.fault_at_key(path, f"`{name}` is not the name of a zone", "like shop.example")
+            continue
+        if absolute in found:
+            ctx.fault_at_key(path, f"the zone {absolute} stands here a second time")
+            continue
+        fields = Fields(ctx, path, {} if value is None else value, known, f"zone `{name}`")
+        key = fields.text("key")
+        if key is not None and key not in secrets:
+            ctx.fault(
+                fields.where("key"), f"`key` names the secret `{key}`, which is not declared",
+                did_you_mean(key, secrets) or f"declare it: secrets: {{{key}: {{env: …}}}}",
+            )
+        found[absolute] = Zone(
+            name=absolute,
+            provider=fields.text("provider") or "rfc2136",
+            servers=fields.texts("servers"),
+            secondaries=fields.texts("secondaries"),
+            key=key,
+            file=fields.text("file"),
+            resolvers=fields.texts("resolvers"),
+        )
+    return tuple(found.values())
+
+
+def read_budgets(
+    ctx: Context, raw: dict[str, Any], steps: Collection[str]
+) -> tuple[Budget, ...]:
+    """``steps``: every id that can be named, those in playbooks as ``call/step``."""
+    found: list[Budget] = []
+    for name, value in raw.items():
+        path: ValuePath = ("budgets", name)
+        if not name.isidentifier():
+            check_id(ctx, path, "the name of a budget", name)
+        fields = Fields(
+            ctx, path, value, ("from", "to", "limit", "on_breach"), f"budget `{name}`"
+        )
+        for key in ("from", "to", "limit"):
+            fields.require(key, "like {from: freeze.start, to: thaw.end, limit: 10m}")
+        start = _edge(fields, "from", steps)
+        end = _edge(fields, "to", steps)
+        limit = fields.duration("limit")
+        on_breach = fields.choice("on_breach", ON_BREACH)
+        if start is None or end is None or limit is None:
+            continue
+        found.append(
+            Budget(
+                name=name, from_step=start[0], from_edge=cast(Any, start[1]), to_step=end[0],
+                to_edge=cast(Any, end[1]), limit=limit, on_breach=cast(Any, on_breach),
+            )
+        )
+    return tuple(found)
+
+
+def _edge(fields: Fields, key: str, steps: Collection[str]) -> tuple[str, str] | None:
+    value = fields.now(key)
+    if value is None:
+        return None
+    path = fields.where(key)
+    step, dot, edge = value.rpartition(".") if isinstance(value, str) else ("", "", "")
+    if not dot or edge not in EDGES:
+        fields.ctx.fault(
+            path, f"`{key}` wants a step and its start or end, not {describe(value)}",
+            f"write {value}.start or {value}.end" if value in steps else "like freeze.start",
+        )
+        return None
+    if step not in steps:
+        fields.ctx.fault(path, f"there is no step `{step}`", did_you_mean(step, steps))
+        return None
+    return step, edge

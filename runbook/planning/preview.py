@@ -1,0 +1,174 @@
+"""What every step would do, as far as it can be known offline. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from runbook.errors import TemplateFault
+from runbook.model.dns import Change, RRset
+from runbook.model.kind import Kind
+from runbook.model.plan import Check, Node, Plan, PlannedStep
+from runbook.planning.scope import CALLER_WHEN
+from runbook.templating import render
+from runbook.templating.needed import outputs_read
+from runbook.templating.outputs import LATE, late_scope
+from runbook.templating.values import unprotect
+
+Records = Mapping[str, tuple[RRset, ...]]
+"""Record sets of zones, by the zone's absolute name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What some nodes of a step do alike. ``hosts`` is empty for a step on no host."""
+
+    hosts: tuple[str, ...]
+    lines: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    verify: tuple[str, ...] = ()
+    undo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepPreview:
+    step: str
+    doings: tuple[Doing, ...]
+    late: tuple[tuple[str, str], ...]
+    """(step, output) of the values that are filled in when the step starts."""
+    when: str | None
+    """Its condition, with that of the playbook call it belongs to written out."""
+    changes: tuple[Change, ...]
+    """Differences of DNS, after those of the steps before it."""
+
+
+def preview(
+    plan: Plan, kinds: Mapping[str, type[Kind]], records: Records | None = None
+) -> dict[str, StepPreview]:
+    """Every step of the plan, by id, in plan order.
+
+    ``records``: the zones as they are now, where there is a zone file to read them from.
+    Each step's differences are taken from what the steps before it leave.
+    """
+    present = {zone: {rrset.key: rrset for rrset in sets} for zone, sets in (records or {}).items()}
+    found: dict[str, StepPreview] = {}
+    for step in plan.steps:
+        changes = _changes(step, kinds[step.kind], present)
+        for change in changes:
+            _apply(change, present)
+        found[step.id] = StepPreview(
+            step.id,
+            _doings(plan, step, kinds),
+            tuple(sorted(outputs_read(plan, step))),
+            _condition(step.when, step.scope),
+            changes,
+        )
+    return found
+
+
+def _condition(when: str | None, scope: Mapping[str, Any]) -> str | None:
+    binding = scope.get(LATE, {}).get(CALLER_WHEN)
+    if when is None or binding is None:
+        return when
+    outer = _condition(str(binding["value"])[2:-2].strip(), binding["scope"]) or ""
+    return when.replace(CALLER_WHEN, outer if when == CALLER_WHEN else f"({outer})", 1)
+
+
+def _doings(
+    plan: Plan, step: PlannedStep, kinds: Mapping[str, type[Kind]]
+) -> tuple[Doing, ...]:
+    def stand_ins(name: str) -> Mapping[str, Any]:
+        return _stand_ins(plan.by_id[name], kinds)
+
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for node in step.nodes:
+        late = node.late or any(check.late for check in (*node.requires, *node.verify))
+        scope = late_scope(plan, step, node, stand_ins) if late else None
+        alike = (
+            _lines(kinds[step.kind], _shown(node.args, scope if node.late else None)),
+            tuple(_check(check, kinds, scope) for check in node.requires),
+            tuple(_check(check, kinds, scope) for check in node.verify),
+            _shown(node.undo, scope if node.late else None),
+        )
+        groups.setdefault(alike, []).append(node.host or "")
+    return tuple(
+        Doing(tuple(filter(None, hosts)), *alike) for alike, hosts in groups.items()
+    )
+
+
+def _stand_ins(step: PlannedStep, kinds: Mapping[str, type[Kind]]) -> Mapping[str, Any]:
+    """``‹text of lower-ttl›`` for every output the step will give."""
+    names = (*step.outputs, *kinds[step.kind].output_names)
+    found: dict[str, Any] = {name: f"‹{name} of {step.id}›" for name in names}
+    if len(step.nodes) > 1:
+        found["by_host"] = {
+            str(node.host): {name: f"‹{name} of {node.id}›" for name in names}
+            for node in step.nodes
+        }
+    return found
+
+
+def _shown(value: Any, scope: Mapping[str, Any] | None) -> Any:
+    """Late texts with stand-ins for what is not known yet; all else as it is."""
+    if scope is None:
+        return value
+    if isinstance(value, str):
+        try:
+            return render(value, scope)
+        except TemplateFault:
+            return unprotect(value)
+    if isinstance(value, Mapping):
+        return {key: _shown(item, scope) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item, scope) for item in value]
+    return value
+
+
+def _lines(kind: type[Kind], args: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        return kind.model_validate(dict(args)).preview()
+    except ValidationError:
+        # A stand-in may not fit its field; the plan itself is valid.
+        return tuple(f"{key}: {value}" for key, value in args.items())
+
+
+def _check(
+    check: Check, kinds: Mapping[str, type[Kind]], scope: Mapping[str, Any] | None
+) -> str:
+    where = f" on {check.host}" if check.host else ""
+    told = "; ".join(_lines(kinds[check.kind], _shown(check.args, scope if check.late else None)))
+    return f"{check.kind}{where}: {told}"
+
+
+def _changes(
+    step: PlannedStep, kind: type[Kind], present: Mapping[str, Mapping[tuple[str, str], RRset]]
+) -> tuple[Change, ...]:
+    if not present or kind.differences is Kind.differences:
+        return ()
+    zones = {zone: tuple(sets.values()) for zone, sets in present.items()}
+    made: dict[tuple[str, str], Change] = {}
+    for node in step.nodes:
+        for change in _differences(kind, node, zones):
+            made[change.key] = change
+    return tuple(made.values())
+
+
+def _differences(kind: type[Kind], node: Node, zones: Records) -> tuple[Change, ...]:
+    """None where a late value decides: what it leads to is not known offline."""
+    return () if node.late else kind.model_validate(node.args).differences(zones)
+
+
+def _apply(change: Change, present: dict[str, dict[tuple[str, str], RRset]]) -> None:
+    name = change.key[0]
+    zone = max(
+        (one for one in present if name == one or name.endswith(f".{one}")), key=len, default=None
+    )
+    if zone is None:
+        return
+    if change.after is None:
+        present[zone].pop(change.key, None)
+    else:
+        present[zone][change.key] = change.after

@@ -1,0 +1,273 @@
+"""Opening a host: fabric finds out how (ssh_config, agent, keys, jumps) and logs in; what it
+leaves open is closed here.
+
+| fabric or paramiko as they come | here |
+|---|---|
+| any host key is accepted, on gateways too | every hop is checked against known_hosts |
+| TCP_NODELAY off | on |
+| a silent peer is never noticed | keepalive + TCP_USER_TIMEOUT (tcp(7)) |
+| opening a channel waits up to an hour | every opening has its own timeout |
+| an unopened connection is not thread-safe | the caller holds a lock for each host |
+| `Connection.run` reads output in square time | not used: channels are read directly |
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from runbook.errors import Errored
+from runbook.model.endpoints import Endpoints
+from runbook.model.inventory import Host, Inventory
+from runbook.transports.ssh.known_hosts import SYSTEM_FILES, USER_FILES, KnownHosts
+
+# paramiko reports every fault twice, as an exception and to a log; the exception is enough.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+Via = Callable[[str, int], paramiko.Channel]
+"""Opens a channel to an address and port from an inventory host that was opened before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. ``silence`` is how long sent data may stay unacknowledged (TCP_USER_TIMEOUT)."""
+
+    connect: float = 10.0
+    auth: float = 15.0
+    channel: float = 10.0
+    keepalive: int = 10
+    silence: float = 20.0
+
+
+class ChannelsExhausted(Exception):
+    """The server opens no further session on this connection (MaxSessions, sshd_config(5))."""
+
+
+class Connection:
+    """One open, authenticated SSH connection."""
+
+    def __init__(self, client: Any, gateways: list[Any], timeouts: Timeouts) -> None:
+        self._client = client
+        self._gateways = gateways
+        self._timeouts = timeouts
+        transport = client.get_transport()
+        assert isinstance(transport, paramiko.Transport)
+        self.transport = transport
+        self.transport.set_keepalive(timeouts.keepalive)
+
+    @property
+    def alive(self) -> bool:
+        return self.transport.is_active()
+
+    def session(self) -> paramiko.Channel:
+        """A new session channel. Raises ChannelsExhausted, or OSError/EOFError/SSHException."""
+        try:
+            return self.transport.open_session(timeout=self._timeouts.channel)
+        except paramiko.ChannelException as fault:
+            raise ChannelsExhausted(str(fault)) from fault
+
+    def tunnel(self, address: str, port: int) -> paramiko.Channel:
+        """A connection made from that host. Raises ChannelException where it is refused."""
+        return self.transport.open_channel(
+            "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._timeouts.channel
+        )
+
+    def close(self) -> None:
+        self._client.close()
+        self.transport.join(self._timeouts.channel)
+        for gateway in self._gateways:
+            gateway.close()
+
+
+class Connector:
+    """Opens the hosts of one inventory. Reads configuration and known hosts once, when first
+    needed. With ``endpoints`` nothing but its table is used: no ssh_config, no agent, no keys
+    of the user's own, no jumps."""
+
+    def __init__(
+        self, inventory: Inventory, *, endpoints: Endpoints | None, timeouts: Timeouts
+    ) -> None:
+        self._inventory = inventory
+        self._endpoints = endpoints
+        self._timeouts = timeouts
+        self._lock = threading.Lock()
+        self._config: Any = None
+        self._known: dict[tuple[Path, ...], KnownHosts] = {}
+
+    def open(self, host: Host, via: Via | None = None) -> Connection:
+        """Raises HostKeyRefused or Errored; nothing has been sent to the host then but the
+        attempt to log in."""
+        with self._lock:
+            connection = self._prepare(host, jumped=via is not None)
+        chain = _chain(connection)
+        try:
+            if via is not None:
+                connection.connect_kwargs["sock"] = via(connection.host, connection.port)
+            for hop in reversed(chain):
+                hop.open()
+        except BaseException as fault:
+            for hop in chain:
+                hop.close()
+            told = _tell(host, connection, fault)
+            if told is None:
+                raise
+            raise told from fault
+        return Connection(connection.client, chain[1:], self._timeouts)
+
+    def _prepare(self, host: Host, *, jumped: bool) -> Any:
+        import fabric
+
+        if self._endpoints is not None:
+            return self._redirected(host)
+        options = {"key_filename": [str(Path(host.identity).expanduser())]} if host.identity else {}
+        connection = fabric.Connection(
+            host.address, user=host.user, port=host.port, config=self._configuration(),
+            gateway=False if jumped else None, connect_timeout=round(self._timeouts.connect),
+            connect_kwargs=options,
+        )
+        for hop in _chain(connection):
+            self._harden(hop, host.name, self._known_hosts(hop.ssh_config))
+        return connection
+
+    def _redirected(self, host: Host) -> Any:
+        import fabric
+
+        assert self._endpoints is not None
+        found = self._endpoints.ssh.get(host.name)
+        if found is None:
+            raise Errored(f"no host {host.name!r} in this sandbox")
+        connection = fabric.Connection(
+            found.address, user=found.user, port=found.port, gateway=False,
+            config=fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True),
+            connect_timeout=round(self._timeouts.connect),
+            connect_kwargs={
+                "key_filename": [found.identity], "allow_agent": False, "look_for_keys": False,
+            },
+        )
+        self._harden(connection, host.name, self._files((), (Path(found.known_hosts),)))
+        return connection
+
+    def _harden(self, hop: Any, label: str, known: KnownHosts) -> None:
+        """Put our own host key check, socket options and timeouts under a fabric connection."""
+        alias = hop.ssh_config.get("hostkeyalias")
+        name, port = (alias, 22) if alias else (hop.host, int(hop.port))
+        hop.client.set_missing_host_key_policy(_Check(known, name, port, label))
+        wanted = known.algorithms(name, port)
+
+        def transport(sock: Any, **options: Any) -> paramiko.Transport:
+            if isinstance(sock, socket.socket):
+                _tune(sock, self._timeouts.silence)
+            made = paramiko.Transport(sock, **options)
+            offered = made.get_security_options()
+            first = [item for item in wanted if item in offered.key_types]
+            offered.key_types = (*first, *(i for i in offered.key_types if i not in first))
+            return made
+
+        # A dict of its own: fabric may have handed out the one of its shared configuration.
+        hop.connect_kwargs = {
+            "banner_timeout": self._timeouts.auth,
+            "auth_timeout": self._timeouts.auth,
+            **dict(hop.connect_kwargs),
+            "channel_timeout": self._timeouts.channel,
+            "transport_factory": transport,
+        }
+
+    def _configuration(self) -> Any:
+        import fabric
+
+        if self._config is None:
+            path = self._inventory.ssh_config
+            if path is not None and not Path(path).expanduser().is_file():
+                raise Errored(
+                    f"the ssh_config file {path} does not exist",
+                    hint="mend `ssh_config:` of the inventory; nothing was touched",
+                )
+            chosen = str(Path(path).expanduser()) if path else None
+            self._config = fabric.Config(runtime_ssh_path=chosen)
+        return self._config
+
+    def _known_hosts(self, ssh_config: dict[str, Any]) -> KnownHosts:
+        files: list[Path] = []
+        for option, default in (
+            ("userknownhostsfile", USER_FILES), ("globalknownhostsfile", SYSTEM_FILES),
+        ):
+            named = str(ssh_config.get(option, "")).split()
+            files += [Path(item) for item in named if item != "none"] if named else default
+        return self._files(tuple(files), tuple(Path(p) for p in self._inventory.known_hosts))
+
+    def _files(self, files: tuple[Path, ...], required: tuple[Path, ...]) -> KnownHosts:
+        key = (*files, Path(), *required)
+        if key not in self._known:
+            self._known[key] = KnownHosts(files, required=required)
+        return self._known[key]
+
+
+class _Check(paramiko.MissingHostKeyPolicy):
+    """paramiko knows no keys at all here, so each one is judged by us."""
+
+    def __init__(self, known: KnownHosts, name: str, port: int, label: str) -> None:
+        self._known, self._name, self._port, self._label = known, name, port, label
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        self._known.check(self._name, self._port, key.get_name(), key.asbytes(), self._label)
+
+
+def _tune(sock: socket.socket, silence: float) -> None:
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(silence * 1000))
+
+
+def _chain(connection: Any) -> list[Any]:
+    """The connection and the gateways before it, nearest to the host first."""
+    chain = [connection]
+    while chain[-1].gateway and not isinstance(chain[-1].gateway, str):
+        chain.append(chain[-1].gateway)
+    return chain
+
+
+def _tell(host: Host, connection: Any, fault: BaseException) -> Errored | None:
+    """The fault in words for the operator; None for what is not a fault of connecting."""
+    if isinstance(fault, Errored):
+        return fault
+    place = f"{host.name} ({connection.user}@{connection.host}:{connection.port})"
+    after = "; nothing was changed there"
+    if isinstance(fault, paramiko.PasswordRequiredException):
+        return Errored(
+            f"{place}: the private key has a passphrase{after}",
+            hint="load it into the agent (ssh-add) before you start",
+        )
+    if isinstance(fault, paramiko.AuthenticationException):
+        return Errored(
+            f"{place}: login refused ({fault}){after}",
+            hint=f"try `ssh {connection.original_host}` as {getpass.getuser()}; check user, key "
+            "and agent",
+        )
+    if isinstance(fault, socket.gaierror):
+        return Errored(
+            f"{place}: the name cannot be resolved ({fault.strerror}){after}",
+            hint="mend `address:` of the inventory, or the resolver of this machine",
+        )
+    if isinstance(fault, OSError | EOFError | paramiko.SSHException):
+        reason = str(fault) or type(fault).__name__
+        return Errored(
+            f"{place}: no connection ({reason}){after}",
+            hint="is the machine up, is its port open, does the way there (jump) work?",
+        )
+    if isinstance(fault, ValueError):
+        # paramiko's and fabric's complaint about keys and options they cannot use.
+        return Errored(f"{place}: cannot connect with this configuration ({fault}){after}")
+    return None
+
+

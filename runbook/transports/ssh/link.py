@@ -1,0 +1,369 @@
+"""One host: its connection and its runner sessions, opened when needed, shared by threads."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import paramiko
+
+from runbook.errors import Errored
+from runbook.model.inventory import Host
+from runbook.transports.ssh.connection import ChannelsExhausted, Connection
+from runbook.transports.ssh.protocol import Hello
+from runbook.transports.ssh.session import (
+    ChannelWire,
+    ProcessWire,
+    RunnerRefused,
+    Session,
+    SessionLost,
+)
+
+START_TIMEOUT = 15.0
+_FREED_TRIES = 40
+_FREED_PAUSE = 0.05
+
+
+class Link(Protocol):
+    """What a host offers to the parts that run jobs on it."""
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def host(self) -> Host | None: ...
+
+    def session(self) -> contextlib.AbstractContextManager[Session]:
+        """A runner for this thread alone, for the time of the block. Raises Errored when none
+        can be had: nothing was asked of the host then."""
+
+    def upload(self, name: str, source: Path | bytes) -> str:
+        """Put content into the spool under ``up/NAME``, mode 0600; its path there. Raises
+        Errored or SessionLost; what was half written is not under that name."""
+
+    def close(self) -> None: ...
+
+
+class SessionPool:
+    """The runner sessions of one host. At most ``limit`` at once; who comes later waits.
+
+    ``open_session`` raises Errored, SessionLost, or ChannelsExhausted when the host allows no
+    further one: then what there is is shared.
+    """
+
+    def __init__(
+        self, label: str, limit: int, open_session: Callable[[], Session],
+        on_hello: Callable[[Session], None],
+    ) -> None:
+        self._label = label
+        self._limit = limit
+        self._open = open_session
+        self._on_hello = on_hello
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._idle: list[Session] = []
+        self._count = 0
+        self._closed = False
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[Session]:
+        session = self._take()
+        try:
+            yield session
+        except RunnerRefused:
+            self._give(session)
+            raise
+        except BaseException:
+            # An answer may still be under way: nobody else could tell it from their own.
+            self._drop(session)
+            raise
+        self._give(session)
+
+    def drop_idle(self) -> None:
+        """Close the sessions nobody uses, e.g. to make room on the connection."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+            self._count -= len(idle)
+            self._changed.notify_all()
+        for session in idle:
+            session.close()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+        self.drop_idle()
+
+    def _take(self) -> Session:
+        while True:
+            found = self._turn()
+            if found is not None:
+                return found
+            try:
+                return self._opened()
+            except ChannelsExhausted:
+                with self._changed:
+                    self._count -= 1
+                    if self._count > 0 or self._idle:
+                        self._limit = max(1, self._count)
+                        continue
+                raise Errored(
+                    f"{self._label} refuses to open a session",
+                    hint="see MaxSessions and ForceCommand of its sshd_config",
+                ) from None
+            except BaseException:
+                with self._changed:
+                    self._count -= 1
+                    self._changed.notify_all()
+                raise
+
+    def _turn(self) -> Session | None:
+        """Wait for an idle session, or for the right (None) to open one: first come, first
+        served, or a long job that asks again and again would keep the others out."""
+        ticket = object()
+        with self._changed:
+            self._queue.append(ticket)
+            while not self._closed and (
+                self._queue[0] is not ticket
+                or (not self._idle and self._count >= self._limit)
+            ):
+                self._changed.wait()
+            self._queue.remove(ticket)
+            self._changed.notify_all()
+            if self._closed:
+                raise Errored(f"the connection to {self._label} has been closed")
+            if self._idle:
+                return self._idle.pop()
+            self._count += 1
+            return None
+
+    def _opened(self) -> Session:
+        session = self._open()
+        try:
+            self._on_hello(session)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _give(self, session: Session) -> None:
+        with self._changed:
+            if not session.closed and not self._closed:
+                self._idle.append(session)
+                self._changed.notify_all()
+                return
+        self._drop(session)
+
+    def _drop(self, session: Session) -> None:
+        session.close()
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+
+class LocalLink:
+    """The controller itself: the same runner in a local shell."""
+
+    name: str | None = None
+    host: Host | None = None
+
+    def __init__(
+        self, *, run: str, base: Path, limit: int, on_hello: Callable[[Session], None]
+    ) -> None:
+        self._run = run
+        self._base = base
+        self._sessions = SessionPool("the controller", limit, self._open, on_hello)
+
+    def session(self) -> contextlib.AbstractContextManager[Session]:
+        return self._sessions.lease()
+
+    def upload(self, name: str, source: Path | bytes) -> str:
+        with self.session() as session:
+            target = Path(session.hello.root, "up", name)
+        try:
+            data = source.read_bytes() if isinstance(source, Path) else source
+            target.touch(mode=0o600, exist_ok=False)
+            target.write_bytes(data)
+        except OSError as fault:
+            target.unlink(missing_ok=True)
+            raise Errored(f"{fault.filename} cannot be copied ({fault.strerror})") from fault
+        return str(target)
+
+    def close(self) -> None:
+        self._sessions.close()
+
+    def _open(self) -> Session:
+        try:
+            wire = ProcessWire()
+            return Session(
+                wire, run=self._run, base=str(self._base.absolute()), timeout=START_TIMEOUT
+            )
+        except (OSError, SessionLost, RunnerRefused) as fault:
+            raise Errored(f"the controller's own runner does not start: {fault}") from fault
+
+
+class RemoteLink:
+    """A host over SSH. Opened under its own lock; reopened when the connection has died."""
+
+    def __init__(
+        self, host: Host, *, run: str, limit: int, connect: Callable[[Host], Connection],
+        on_hello: Callable[[Session], None],
+    ) -> None:
+        self.host: Host | None = host
+        self.name: str | None = host.name
+        self._host = host
+        self._run = run
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._sftp: paramiko.SFTPClient | None = None
+        self._sftp_lock = threading.Lock()
+        self._closing = threading.Event()
+        self._sessions = SessionPool(host.name, limit, self._open, on_hello)
+
+    def session(self) -> contextlib.AbstractContextManager[Session]:
+        return self._sessions.lease()
+
+    def connection(self) -> Connection:
+        """The open connection, opened now if need be. Raises Errored."""
+        with self._lock:
+            if self._closing.is_set():
+                raise Errored(f"the connection to {self._host.name} has been closed")
+            current = self._connection
+            if current is not None and current.alive:
+                return current
+            if current is not None:
+                self._sessions.drop_idle()
+                current.close()
+            self._sftp = None
+            self._connection = None
+            self._connection = self._connect(self._host)
+            return self._connection
+
+    def drop(self) -> None:
+        """Close the connection; the next use opens a new one."""
+        with self._lock:
+            current, self._connection, self._sftp = self._connection, None, None
+        self._sessions.drop_idle()
+        if current is not None:
+            current.close()
+
+    def tunnel(self, address: str, port: int) -> paramiko.Channel:
+        """A TCP connection made from this host. Raises Errored."""
+        try:
+            return self.connection().tunnel(address, port)
+        except paramiko.ChannelException as fault:
+            raise Errored(f"{self._host.name} cannot reach {address}:{port} ({fault})") from fault
+        except (paramiko.SSHException, OSError, EOFError) as fault:
+            self.drop()
+            raise Errored(f"the connection to {self._host.name} is lost ({fault})") from fault
+
+    def upload(self, name: str, source: Path | bytes) -> str:
+        with self.session() as session:
+            root = session.hello.root
+        target = f"{root}/up/{name}"
+        with self._sftp_lock:
+            try:
+                sftp = self._open_sftp()
+                with sftp.open(f"{target}.part", "wb") as file:
+                    sftp.chmod(f"{target}.part", 0o600)
+                    file.set_pipelined(True)
+                    if isinstance(source, Path):
+                        with source.open("rb") as local:
+                            while block := local.read(256 * 1024):
+                                file.write(block)
+                    else:
+                        file.write(source)
+                sftp.rename(f"{target}.part", target)
+            except FileNotFoundError as fault:
+                if isinstance(source, Path) and not source.is_file():
+                    raise Errored(f"{source} does not exist on the controller") from fault
+                raise SessionLost(f"the spool of {self._host.name} has gone") from fault
+            except ChannelsExhausted as fault:
+                raise Errored(
+                    f"{self._host.name} opens no SFTP session beside the running commands",
+                    hint="raise MaxSessions of its sshd_config, or try again when they have ended",
+                ) from fault
+            except (paramiko.SSHException, OSError, EOFError) as fault:
+                self._sftp = None
+                raise SessionLost(f"SFTP to {self._host.name}: {fault}") from fault
+        return target
+
+    def close(self) -> None:
+        self._sessions.close()
+        with self._lock:
+            self._closing.set()
+        self.drop()
+
+    def _open(self) -> Session:
+        connection = self.connection()
+        try:
+            channel = connection.session()
+        except ChannelsExhausted:
+            if self._sftp is None:
+                raise
+            self._close_sftp()
+            channel = self._freed(connection)
+        except (paramiko.SSHException, OSError, EOFError) as fault:
+            self.drop()
+            raise Errored(f"the connection to {self._host.name} is lost ({fault})") from fault
+        try:
+            return Session(ChannelWire(channel, START_TIMEOUT), run=self._run)
+        except (paramiko.SSHException, SessionLost, OSError, EOFError) as fault:
+            channel.close()
+            raise Errored(
+                f"{self._host.name}: no shell answers over SSH ({fault})",
+                hint="the login needs /bin/sh, and no ForceCommand",
+            ) from fault
+        except RunnerRefused as fault:
+            raise Errored(
+                f"{self._host.name}: {fault}", hint="the login needs a home it can write to"
+            ) from fault
+
+    def _open_sftp(self) -> paramiko.SFTPClient:
+        """One SFTP channel, kept. Where the host allows no further one, idle runners make room."""
+        sftp = self._sftp
+        if sftp is not None:
+            channel = sftp.get_channel()
+            if channel is not None and not channel.closed:
+                return sftp
+        connection = self.connection()
+        try:
+            channel = connection.session()
+        except ChannelsExhausted:
+            # Wait for our turn at a runner, and take over its channel.
+            with self._sessions.lease() as session:
+                session.close()
+                channel = self._freed(connection)
+        channel.settimeout(START_TIMEOUT)
+        channel.invoke_subsystem("sftp")
+        self._sftp = paramiko.SFTPClient(channel)
+        return self._sftp
+
+    def _freed(self, connection: Connection) -> paramiko.Channel:
+        """A channel in place of one just closed: sshd counts that until its process has ended."""
+        for _ in range(_FREED_TRIES):
+            try:
+                return connection.session()
+            except ChannelsExhausted:
+                if self._closing.wait(_FREED_PAUSE):
+                    break
+        return connection.session()
+
+    def _close_sftp(self) -> None:
+        with self._sftp_lock:
+            sftp, self._sftp = self._sftp, None
+        if sftp is not None:
+            sftp.close()
+
+
+def check_tools(label: str, hello: Hello) -> None:
+    """Raises Errored when the host lacks what the runner needs."""
+    if hello.missing:
+        raise Errored(
+            f"{label} lacks {', '.join(hello.missing)}; nothing was changed there",
+            hint="install util-linux and coreutils (or busybox)",
+        )

@@ -1,0 +1,83 @@
+"""Whether a plan fits: its window, its way back, its budgets, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook.model.duration import format_duration
+from runbook.model.plan import Plan
+from runbook.planning.timeline import Timeline, budget_estimates
+from runbook.views.times import day_and_time, plan_zone
+
+_FEW = 6
+
+
+def verdict_lines(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
+    """(sentence, style), the critical path first."""
+    if not plan.steps:
+        yield "There is nothing to do.", "yellow"
+        return
+    path = timeline.critical_path
+    shown = path if len(path) <= 2 * _FEW else (*path[:_FEW], "…", *path[-_FEW:])
+    yield f"Critical path: {' → '.join(shown)}", ""
+    yield from _window(plan, timeline)
+    yield from _way_back(plan, timeline)
+    for budget, estimate in zip(
+        plan.budgets, budget_estimates(plan, timeline).values(), strict=True
+    ):
+        limit = format_duration(budget.limit)
+        if estimate is None:
+            yield f"Budget {budget.name}: not measured, a step of it is skipped.", "yellow"
+        elif estimate > budget.limit:
+            yield (
+                f"Budget {budget.name}: {format_duration(estimate)} by estimate, "
+                f"MORE than its {limit}."
+            ), "bold red"
+        else:
+            yield f"Budget {budget.name}: {format_duration(estimate)} of {limit}.", "green"
+
+
+def _window(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
+    total = format_duration(timeline.total)
+    margin = timeline.margin
+    if margin is None:
+        yield f"It takes {total} by estimate. No window is announced.", ""
+        return
+    end = day_and_time(timeline.end, plan_zone(plan))
+    if margin >= 0:
+        yield f"It ends at {end}, {format_duration(margin)} before the window closes.", "green"
+    else:
+        yield (
+            f"It does NOT fit the window: it ends at {end}, "
+            f"{format_duration(-margin)} after the window closes."
+        ), "bold red"
+    if timeline.early:
+        yield (
+            f"Before the window opens: {_some(timeline.early)} would start. If that is not "
+            "meant, give the first of them `not_before: window.start`."
+        ), "yellow"
+
+
+def _way_back(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
+    longest = format_duration(timeline.longest_back_out)
+    late, gone = timeline.too_late_back, timeline.no_way_back
+    if late:
+        yield (
+            f"Going back takes up to {longest}; after {_some(late)} it would end outside "
+            "the window."
+        ), "bold red"
+    elif timeline.window_end is not None:
+        yield (
+            f"Going back takes up to {longest} and fits the window from every step"
+            f"{' before ' + gone[0] if gone else ''}."
+        ), "green"
+    else:
+        yield f"Going back takes up to {longest}.", ""
+    if gone:
+        yield f"After {gone[0]} not everything can be taken back.", "yellow"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    if len(names) <= _FEW:
+        return ", ".join(names)
+    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more"

@@ -1,0 +1,111 @@
+"""What rehearsals found, for a terminal or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.table import Table
+
+from runbook.engine.driver import Driven
+from runbook.engine.probe import Probed, ProbeReport
+from runbook.model.duration import format_duration
+from runbook.model.plan import Plan
+from runbook.planning.timeline import Timeline
+from runbook.sandbox.judgement import Judgement
+from runbook.views.consoles import plain_console
+
+_MARKS = {"read": "[green]read[/]", "simulated": "[cyan]simulated[/]",
+          "skipped": "[dim]skipped[/]", "unknown": "[red]unknown[/]"}
+
+
+def show_offline(plan: Plan, timeline: Timeline, *, ok: bool, as_json: bool) -> None:
+    """Result of a rehearsal of level *plan*."""
+    if as_json:
+        print(json.dumps({  # noqa: T201
+            "level": "plan", "digest": plan.digest, "ok": ok, "total_seconds": timeline.total,
+            "fits_window": timeline.fits_window}))
+        return
+    console = plain_console()
+    fits = {True: "fits the window", False: "does NOT fit the window", None: "no window given"}
+    console.print(
+        f"Rehearsed offline: {len(plan.steps)} steps, {format_duration(timeline.total)} by "
+        f"estimate, {fits[timeline.fits_window]}. Digest {plan.digest[:12]}.")
+    console.print("See it all: runbook plan FILE. Next: rehearse --level probe, then sandbox.")
+
+
+def show_probe(report: ProbeReport, *, as_json: bool) -> None:
+    """Result of a probe: what each step would do now, and how well that is known."""
+    if as_json:
+        print(json.dumps({  # noqa: T201
+            "level": "probe", "ok": report.ok, "fidelity": report.fidelity,
+            "counts": report.counts, **report.model_dump(mode="json")}))
+        return
+    console = plain_console()
+    table = Table(title="Probe: what each step would do, read from the world as it is",
+                  title_justify="left")
+    table.add_column("step", overflow="fold")
+    table.add_column("known by")
+    table.add_column("would do", overflow="fold", ratio=1)
+    table.add_column("way back", overflow="fold")
+    for node in report.nodes:
+        table.add_row(node.node, _MARKS[node.how], _would(node), node.undo)
+    console.print(table)
+    counts = ", ".join(f"{number} {how}" for how, number in report.counts.items() if number)
+    console.print(f"Fidelity {report.fidelity:.0%}: {counts}. Nothing was changed.")
+    problems = [node for node in report.nodes if node.problem]
+    for node in problems:
+        console.print(f"[red]mend before the run:[/] {node.node}: ", end="")
+        console.print(node.says, markup=False, soft_wrap=True)
+
+
+def _would(node: Probed) -> str:
+    from rich.markup import escape
+
+    if not node.would:
+        return escape(node.says)
+    return escape("; ".join(_action(action) for action in node.would))
+
+
+def _action(action: dict[str, Any]) -> str:
+    name = action["action"]
+    if name == "run_command":
+        first = str(action["script"]).strip().splitlines()[0]
+        return f"run: {first[:100]}"
+    if name == "put_file":
+        return f"{'write' if action.get('content') else 'remove'} {action['path']}"
+    if name == "change_record_set":
+        return f"change {len(action['changes'])} record sets of {action['zone']}"
+    if name == "wait_for":
+        return f"wait: {action['why']}"
+    if name == "ask_operator":
+        return f"ask: {action['question']}"
+    if name == "notify":
+        return f"tell {action['channel']}: {action['message']}"
+    return str(name)
+
+
+def show_played(
+    run_id: str, driven: Driven, judgement: Judgement | None, changed: list[str] | None, *,
+    ok: bool, as_json: bool,
+) -> None:
+    """Result of a rehearsal in the sandbox."""
+    if as_json:
+        print(json.dumps({  # noqa: T201
+            "level": "sandbox", "ok": ok, "run": run_id, "phase": driven.phase,
+            "why": driven.why, "changed": changed,
+            "judgement": judgement.model_dump(mode="json") if judgement else None}))
+        return
+    console = plain_console()
+    if judgement is not None:
+        console.print(
+            f"Judge: {judgement.writes_acknowledged} writes acknowledged, "
+            f"{judgement.writes_lost} lost; write outage "
+            f"{format_duration(judgement.write_outage.total_virtual)} of the run's time, read "
+            f"outage {format_duration(judgement.read_outage.total_virtual)}.")
+    if changed is not None:
+        console.print("The world is as it was before." if not changed else
+                      "The world is NOT as it was before:")
+        for line in changed:
+            console.print(f"  {line}", markup=False)
+    console.print("Rehearsal " + ("[green]passed[/]" if ok else "[red]did not pass[/]"))

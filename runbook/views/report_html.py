@@ -1,0 +1,72 @@
+"""The report as one HTML page that needs nothing else: no script, no file, no network."""
+
+from __future__ import annotations
+
+import functools
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from runbook.engine.report_model import Report
+from runbook.views import report_words as words
+from runbook.views.report_words import ReportWords, span
+from runbook.views.timeline import build_timeline
+from runbook.views.words import PHASE_WORD, STATE_WORD, SYMBOL, level_word
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("runbook.views"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+
+
+def render_html(report: Report) -> str:
+    """The whole page. Everything in the report is escaped: it stays text."""
+    return _environment().get_template("report.html.j2").render(
+        r=report,
+        say=ReportWords(report),
+        span=span,
+        words=words,
+        timeline=build_timeline(report),
+        state_word=STATE_WORD,
+        symbol=SYMBOL,
+        phase_word=PHASE_WORD,
+        level_word=level_word,
+        cards=_cards(report),
+    )
+
+
+_CARD_MEASURES = frozenset({"write_outage", "lost", "writes_lost"})
+
+
+def _cards(report: Report) -> list[tuple[str, str, str, str]]:
+    """The few numbers that matter most: (label, value, remark, tone)."""
+    cards = []
+    if report.seconds is not None:
+        cards.append(("Took", span(report.seconds), f"planned {span(report.planned_seconds)}", ""))
+    if report.window_end is not None:
+        end = report.ended_at if report.ended_at is not None else report.written_at
+        left = report.window_end - end
+        tone = "good" if left >= 0 else "bad"
+        what = "left" if left >= 0 else "overrun"
+        cards.append(("Window", span(abs(left)), what, tone))
+    for budget in report.budgets:
+        if budget.seconds is not None:
+            never_ended = budget.state == "running" and report.ended_at is not None
+            tone = "bad" if budget.breached or never_ended else "good"
+            remark = f"of {span(budget.limit)} allowed{', never ended' if never_ended else ''}"
+            cards.append((budget.name.replace("_", " "), span(budget.seconds), remark, tone))
+    if report.rollback is not None:
+        back = report.rollback
+        whole = all(s.outcome in {"restored", "nothing to undo"} for s in back.steps)
+        cards.append(
+            ("Rollback", span(back.seconds), "everything put back" if whole else "incomplete",
+             "good" if whole else "bad")
+        )
+    for measure in report.measures:
+        if measure.name not in _CARD_MEASURES:
+            continue
+        tone = {True: "good", False: "bad", None: ""}[measure.good]
+        cards.append((measure.label, measure.text, "measured from outside", tone))
+    return cards

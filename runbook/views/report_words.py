@@ -1,0 +1,105 @@
+"""How a report's numbers are written; the same in Markdown and in HTML."""
+
+from __future__ import annotations
+
+from runbook.engine.report_model import BudgetLine, DecisionLine, Report, StepLine
+from runbook.model.duration import format_duration
+from runbook.model.state import NodeState
+from runbook.views.times import at, zone_of
+from runbook.views.words import PHASE_WORD, STATE_WORD, level_word
+
+NONE = "–"
+
+
+class ReportWords:
+    """Formats the moments of one report in its own zone."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._zone = zone_of(report.timezone)
+        known = [t for t in (report.started_at, report.ended_at) if t is not None]
+        days = {at(t, self._zone).date() for t in known}
+        self._one_day = len(days) == 1
+
+    def full(self, ts: float | None) -> str:
+        """``Sat 12 Sep 2009 01:23:45 EDT``."""
+        if ts is None:
+            return NONE
+        return f"{at(ts, self._zone):%a %d %b %Y %H:%M:%S %Z}".rstrip()
+
+    def clock(self, ts: float | None) -> str:
+        """The time of day, with the day where the run spans several."""
+        if ts is None:
+            return NONE
+        moment = at(ts, self._zone)
+        return f"{moment:%H:%M:%S}" if self._one_day else f"{moment:%a %d %b %H:%M:%S}"
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The head of the report: label and value."""
+        r = self._report
+        facts = [
+            ("Run", r.run_id),
+            ("Kind of run", level_word(r.level)),
+            ("State", PHASE_WORD[r.phase]),
+            ("Started", f"{self.full(r.started_at)}{f' by {r.who}' if r.who else ''}"),
+            ("Ended", self.full(r.ended_at)),
+            ("Took", f"{span(r.seconds)} (planned {span(r.planned_seconds)})"),
+        ]
+        if r.window_start is not None and r.window_end is not None:
+            kept = {True: ", kept", False: ", overrun", None: ""}[r.inside_window]
+            length = span(r.window_end - r.window_start)
+            facts.append(("Window", f"{self.full(r.window_start)}, {length}{kept}"))
+        if r.owner:
+            facts.append(("Owner", r.owner))
+        if r.why:
+            facts.append(("Why", r.why))
+        return facts
+
+
+def span(seconds: float | None) -> str:
+    return NONE if seconds is None else format_duration(seconds)
+
+
+def step_state(step: StepLine) -> str:
+    return STATE_WORD[step.state]
+
+
+def hosts(step: StepLine) -> str:
+    return f"{step.hosts_done}/{step.hosts}" if step.hosts else ""
+
+
+def delta(step: StepLine) -> str:
+    """How far the step was off its estimate, e.g. ``+12s``; empty when it did not run."""
+    if step.seconds is None or step.state is NodeState.SKIPPED:
+        return ""
+    off = step.seconds - step.estimate
+    if abs(off) < 0.5:
+        return "±0s"
+    return f"{'+' if off > 0 else ''}{format_duration(off)}"
+
+
+def budget_result(line: BudgetLine) -> str:
+    if line.seconds is None:
+        return "did not begin"
+    text = span(line.seconds)
+    if line.by_rollback:
+        text += ", ended by the rollback"
+    if line.breached:
+        return f"{text}: BREACHED"
+    return f"{text}, not ended" if line.state == "running" else f"{text}: kept"
+
+
+def budget_end(line: BudgetLine, when: str) -> str:
+    """The edge that ended it, and when."""
+    if line.by_rollback:
+        return f"undo of {line.from_edge.rpartition('.')[0]} {when}"
+    return f"{line.to_edge} {when}"
+
+
+def decider(line: DecisionLine) -> str:
+    return f"{line.who} ({line.role})" if line.role else line.who
+
+
+def decision_reason(line: DecisionLine) -> str:
+    evidence = f"evidence: {line.evidence}" if line.evidence else ""
+    return "; ".join(part for part in (line.why, evidence) if part)
