@@ -52,9 +52,9 @@ class DnsFlip(Kind):
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate: ClassVar[float] = 3.0
     example: ClassVar[str] = """\
-id: flip
-kind: dns.flip
-with: {zone: shop.example, from: 198.51.100.10, to: 203.0.113.10}
+- id: flip
+  kind: dns.flip
+  with: {zone: shop.example, from: 198.51.100.10, to: 203.0.113.10}
 """
     output_names: ClassVar[dict[str, str]] = {
         "zone": "the zone",

@@ -31,9 +31,9 @@ class DnsInventory(Kind):
     check: ClassVar[bool] = True
     estimate: ClassVar[float] = 2.0
     example: ClassVar[str] = """\
-id: what-points-there
-kind: dns.inventory
-with: {zone: shop.example, points_at: 198.51.100.10}
+- id: what-points-there
+  kind: dns.inventory
+  with: {zone: shop.example, points_at: 198.51.100.10}
 """
     output_names: ClassVar[dict[str, str]] = {
         "records": "list of {name, type, ttl, rdatas, reason}, by name and type",

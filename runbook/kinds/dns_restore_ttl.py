@@ -37,9 +37,12 @@ class DnsRestoreTtl(Kind):
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate: ClassVar[float] = 5.0
     example: ClassVar[str] = """\
-id: restore-ttl
-kind: dns.restore_ttl
-with: {of: lower-ttl}
+- id: lower-ttl
+  kind: dns.ttl
+  with: {zone: shop.example, points_at: 198.51.100.10, ttl: 60}
+- id: restore-ttl
+  kind: dns.restore_ttl
+  with: {of: lower-ttl}
 """
     output_names: ClassVar[dict[str, str]] = {
         "zone": "the zone",

@@ -52,9 +52,9 @@ class DnsTtl(Kind):
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate: ClassVar[float] = 5.0
     example: ClassVar[str] = """\
-id: lower-ttl
-kind: dns.ttl
-with: {zone: shop.example, points_at: 198.51.100.10, ttl: 60}
+- id: lower-ttl
+  kind: dns.ttl
+  with: {zone: shop.example, points_at: 198.51.100.10, ttl: 60}
 """
     output_names: ClassVar[dict[str, str]] = {
         "zone": "the zone",

@@ -26,9 +26,9 @@ class DnsVerify(Kind):
     name: ClassVar[str] = "dns.verify"
     check: ClassVar[bool] = True
     example: ClassVar[str] = """\
-id: everybody-sees-it
-kind: dns.verify
-with: {zone: shop.example, name: www, type: A, expect: [203.0.113.10]}
+- id: everybody-sees-it
+  kind: dns.verify
+  with: {zone: shop.example, name: www, type: A, expect: [203.0.113.10]}
 """
     output_names: ClassVar[dict[str, str]] = {
         "answers": "list of {server, rcode, ttl, rdatas, chain}",

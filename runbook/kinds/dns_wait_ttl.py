@@ -44,9 +44,12 @@ class DnsWaitTtl(Kind):
     estimate: ClassVar[float] = 60.0
     idempotent: ClassVar[bool] = True
     example: ClassVar[str] = """\
-id: drained
-kind: dns.wait_ttl
-with: {of: lower-ttl}
+- id: lower-ttl
+  kind: dns.ttl
+  with: {zone: shop.example, points_at: 198.51.100.10, ttl: 60}
+- id: drained
+  kind: dns.wait_ttl
+  with: {of: lower-ttl}
 """
     output_names: ClassVar[dict[str, str]] = {
         "until": "Unix seconds from which no cache can hold an old answer",

@@ -16,7 +16,10 @@ from runbook.planning.scope import CALLER_WHEN
 from runbook.templating import render
 from runbook.templating.needed import outputs_read
 from runbook.templating.outputs import LATE, late_scope
+from runbook.templating.references import references
 from runbook.templating.values import unprotect
+
+_STAND_IN = "‹"
 
 Records = Mapping[str, tuple[RRset, ...]]
 """Record sets of zones, by the zone's absolute name."""
@@ -102,10 +105,10 @@ def _doings(
 def _stand_ins(step: PlannedStep, kinds: Mapping[str, type[Kind]]) -> Mapping[str, Any]:
     """``‹text of lower-ttl›`` for every output the step will give."""
     names = (*step.outputs, *kinds[step.kind].output_names)
-    found: dict[str, Any] = {name: f"‹{name} of {step.id}›" for name in names}
+    found: dict[str, Any] = {name: f"{_STAND_IN}{name} of {step.id}›" for name in names}
     if len(step.nodes) > 1:
         found["by_host"] = {
-            str(node.host): {name: f"‹{name} of {node.id}›" for name in names}
+            str(node.host): {name: f"{_STAND_IN}{name} of {node.id}›" for name in names}
             for node in step.nodes
         }
     return found
@@ -117,9 +120,12 @@ def _shown(value: Any, scope: Mapping[str, Any] | None) -> Any:
         return value
     if isinstance(value, str):
         try:
-            return render(value, scope)
+            made = render(value, scope)
         except TemplateFault:
-            return unprotect(value)
+            made = None
+        # What was computed from a stand-in (a comparison, say) would only mislead.
+        known = made is not None and (_STAND_IN in str(made) or not references(value))
+        return made if known else unprotect(value)
     if isinstance(value, Mapping):
         return {key: _shown(item, scope) for key, item in value.items()}
     if isinstance(value, list | tuple):

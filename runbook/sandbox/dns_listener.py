@@ -14,6 +14,8 @@ Handler = Callable[[bytes, bool], Iterable[bytes]]
 """(wire of the request, came by TCP) → wires of the answer, one after the other."""
 
 _TRIES = 50
+_NOTICE_STOP = 0.02
+"""Seconds within which a server notices that it is to stop."""
 
 
 class _Udp(socketserver.ThreadingUDPServer):
@@ -93,7 +95,7 @@ class Listener:
         self._udp, self._tcp = _bind(handler, address, port)
         self.port: int = self._tcp.server_address[1]
         self._threads = [
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+            threading.Thread(target=server.serve_forever, args=(_NOTICE_STOP,), daemon=True)
             for server in (self._udp, self._tcp)
         ]
         for thread in self._threads:
@@ -103,6 +105,7 @@ class Listener:
         """Close both sockets and every open connection."""
         for server in (self._udp, self._tcp):
             server.shutdown()
+        for server in (self._udp, self._tcp):
             server.server_close()
         self._tcp.hang_up()
         for thread in self._threads:

@@ -17,7 +17,8 @@ class ReportWords:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._zone = zone_of(report.timezone)
-        known = [t for t in (report.started_at, report.ended_at) if t is not None]
+        end = report.ended_at if report.ended_at is not None else report.written_at
+        known = [end if report.started_at is None else report.started_at, end]
         days = {at(t, self._zone).date() for t in known}
         self._one_day = len(days) == 1
 
