@@ -46,6 +46,15 @@ class LazyGroup(TyperGroup):
         panel, line = COMMANDS[cmd_name]
         return TyperCommand(cmd_name, help=line, rich_help_panel=panel)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from runbook.views.help import show_help
+
+        records = (param.get_help_record(ctx) for param in self.get_params(ctx))
+        show_help(
+            f"Usage: {ctx.command_path} [OPTIONS] COMMAND [ARGS]...", self.help or "",
+            [record for record in records if record is not None], COMMANDS,
+        )
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else command, rest

@@ -142,17 +142,19 @@ class Store:
 
         Raises NotFound, or JournalFault naming the first event that does not fit.
         """
-        rows = self._read("SELECT plan FROM run WHERE run_id=?", run_id)
+        rows = self._read(
+            "SELECT plan, json_extract(plan, '$.schema_version') FROM run WHERE run_id=?", run_id
+        )
         if not rows:
             raise NotFound(f"no run {run_id!r} in {self.directory}")
-        schema = json.loads(rows[0][0]).get("schema_version")
+        text, schema = rows[0]
         if schema != PLAN_SCHEMA:
             raise JournalFault(
                 f"run {run_id} was planned with plan schema {schema}; this Runbook reads "
                 f"{PLAN_SCHEMA}",
                 hint="finish the run with the Runbook version that started it",
             )
-        plan = Plan.model_validate_json(rows[0][0])
+        plan = Plan.model_validate_json(text)
         return plan, self.events(run_id)
 
     def events(self, run_id: str, *, after: int = 0, prev_hash: str = GENESIS) -> list[Event]:

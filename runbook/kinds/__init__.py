@@ -107,7 +107,7 @@ def _load(name: str, points: list[EntryPoint]) -> type[Kind]:
     point = points[0]
     try:
         found = point.load()
-    except Exception as fault:  # noqa: BLE001 - a foreign package can fail in any way at import
+    except Exception as fault:  # a foreign package can fail in any way
         raise NotFound(
             f"kind {name!r} of package {_package(point)} cannot be loaded from {point.value}: "
             f"{type(fault).__name__}: {fault}",

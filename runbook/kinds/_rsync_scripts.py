@@ -98,11 +98,12 @@ while [ "$n" -gt 0 ]; do
   keep=$saved/$n
   if [ -e "$keep/ready" ]; then
     LC_ALL=C sort -r "$keep/created" | while IFS= read -r p; do
-      if [ "$p" = . ]; then rmdir "$dest"
+      if [ "$p" = . ]; then continue
       elif [ -d "$dest/$p" ] && ! [ -L "$dest/$p" ]; then rmdir "$dest/$p"
       else rm -f "$dest/$p"
       fi
     done
+    if grep -qx '\\.' "$keep/created"; then rmdir "$dest"; fi
     if [ -s "$keep/prior0" ]; then
       {restore} --files-from="$keep/prior0" "$keep/tree/" "$dest/" || exit
     fi
@@ -139,9 +140,16 @@ if grep '\\\\#[0-7][0-7][0-7]' "$keep/list" >&2; then
   exit 65
 fi
 {_awk(_NAMES)} "$keep/list" | LC_ALL=C sort -u >"$keep/names"
-{_awk(_WITH_PARENTS)} "$keep/names" | LC_ALL=C sort -u | while IFS= read -r p; do
-  if [ -e "$dest/$p" ] || [ -L "$dest/$p" ]; then printf '%s\\n' "$p"; fi
-done >"$keep/prior"
+# In this order a folder is followed by what is in it. What lies behind a symbolic link is not
+# the destination's.
+link=/
+{_awk(_WITH_PARENTS)} "$keep/names" | tr / '\\001' | LC_ALL=C sort -u | tr '\\001' / |
+  while IFS= read -r p; do
+    case $p in "$link"/*) continue ;; esac
+    if [ -L "$dest/$p" ]; then link=$p; printf '%s\\n' "$p"
+    elif [ -e "$dest/$p" ]; then printf '%s\\n' "$p"
+    fi
+  done | LC_ALL=C sort >"$keep/prior"
 LC_ALL=C comm -23 "$keep/names" "$keep/prior" >"$keep/created"
 tr '\\n' '\\0' <"$keep/prior" >"$keep/prior0"
 if [ -s "$keep/prior0" ]; then

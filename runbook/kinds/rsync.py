@@ -188,8 +188,8 @@ class Rsync(Kind):
         source, target = self.source, self.destination.rstrip("/") + "/"
         remote = observed.evidence.get("remote")
         if remote is not None:
-            source = f"{remote['login']}:{source}" if self.source_host else source
-            target = f"{remote['login']}:{target}" if self.to else target
+            source = _on(remote, source) if self.source_host else source
+            target = _on(remote, target) if self.to else target
         flags = self._flags()
         if any(_remote(end) and "::" not in end for end in (source, target)):
             flags += ["-e", shlex.join(self._shell(observed))]
@@ -209,9 +209,14 @@ class Rsync(Kind):
 def _login(host: Host | None, name: str) -> dict[str, Any]:
     if host is None:
         raise NotFound(f"there is no host {name!r} in the inventory")
-    address = f"[{host.address}]" if ":" in host.address else host.address
-    login = f"{host.user}@{address}" if host.user else address
+    login = f"{host.user}@{host.address}" if host.user else host.address
     return {"login": login, "user": host.user, "port": host.port}
+
+
+def _on(remote: dict[str, Any], path: str) -> str:
+    """A path on another machine as rsync wants it, an IPv6 address in brackets."""
+    user, at, address = remote["login"].rpartition("@")
+    return f"{user}{at}[{address}]:{path}" if ":" in address else f"{remote['login']}:{path}"
 
 
 def _remote(end: str) -> bool:

@@ -27,7 +27,8 @@ class Kind(BaseModel):
     the summary, the rest is shown by ``runbook explain``; ``Field(description=…)`` documents
     each key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    """``{{ port }}`` keeps its type, so a number may arrive where a text is wanted."""
 
     name: ClassVar[str]
     example: ClassVar[str]

@@ -32,8 +32,7 @@ def test_a_cycle_is_refused_with_its_way_round() -> None:
     [(message, path, _)] = (
         Book().step("a", after=("c",)).step("b", after=("a",)).step("c", after=("b",)).problems()
     )
-    assert message == "steps wait for each other: b → c → a → b"[:0] + message
-    assert {"a", "b", "c"} <= set(message.replace("→", " ").split())
+    assert message == "steps wait for each other: b → c → a → b"
     assert path[-1] == "after"
 
 
@@ -162,8 +161,7 @@ def test_foreach_makes_named_steps_that_followers_wait_for() -> None:
         "start": (), "each-big-one": ("start",), "each-2": ("start",),
         "end": ("each-big-one", "each-2"),
     }
-    assert plan.nodes["each-2"].args["command"] == 2 or plan.nodes["each-2"].args[
-        "command"] == "2"
+    assert plan.nodes["each-big-one"].args["command"] == "Big One"
 
 
 def test_foreach_numbers_steps_whose_items_have_no_name() -> None:

@@ -61,11 +61,11 @@ def test_parameters_are_all_that_is_seen_inside() -> None:
 
 def test_arguments_have_to_be_parameters() -> None:
     book = Book().playbook("p", [("x", "run", {})], {"host": 1, "name": ...})
-    messages = [p[0] for p in book.step("c", playbook="p", args={"nmae": 1}).problems()]
-    assert messages == ["playbook p has no parameter 'nmae'",
-                        "playbook p needs the parameter 'name'",
-                        "a parameter cannot be called 'host'"] or set(messages) >= {
-        "playbook p has no parameter 'nmae'", "playbook p needs the parameter 'name'"}
+    messages = {p[0] for p in book.step("c", playbook="p", args={"nmae": 1}).problems()}
+    assert messages == {
+        "playbook p has no parameter 'nmae'", "playbook p needs the parameter 'name'",
+        "a parameter cannot be called 'host'",
+    }
 
 
 def test_what_makes_no_sense_on_a_call_is_refused() -> None:
@@ -137,8 +137,6 @@ def test_a_call_can_be_skipped_as_a_whole() -> None:
 
 
 def test_late_conditions_of_calls_and_steps_must_both_hold() -> None:
-    book = Book().playbook("p", [("x", "run", {"when": "outputs.w.text == 'i'"})])
-    book.playbooks["p"] = book.playbooks["p"].model_copy()
     inner = Book().playbook("p", [
         ("w", "run", {}), ("x", "run", {"when": "outputs.w.text == 'i'"})])
     plan = inner.step("a").step("c", playbook="p", when="outputs.a.text == 'o'").plan()

@@ -166,7 +166,9 @@ class _Following:
 
     def _ask(self) -> Reply:
         """One request: the launch until it has been answered, then waits."""
-        offsets = (self.out.offset, self.err.offset)
+        offsets = (
+            _PAST[0] if self.launch.keeps_output else self.out.offset, self.err.offset
+        )
         with self.link.session() as session:
             if self.launched:
                 line = wait_request(self.launch.job, self.launch.hash, self.wait, offsets)

@@ -78,6 +78,8 @@ class Launch:
     input: str = ""
     limit: int = 0
     """Whole seconds after which the process group is killed; 0: never."""
+    keeps_output: bool = False
+    """Standard output stays in the spool; it is not fetched."""
 
     def request(self, epoch: int, marker: str, wait: int, offsets: tuple[int, int]) -> str:
         return " ".join((
