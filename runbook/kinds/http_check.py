@@ -96,14 +96,15 @@ class HttpCheck(CheckKind):
         samples = after.evidence.get("samples", [])
         bad = [sample for sample in samples if sample["faults"]]
         slowest = max((sample["elapsed"] for sample in samples), default=0.0)
+        addresses: list[str] = sorted({s["address"] for s in samples if s["address"]})
         outputs = {
             "status": samples[-1]["status"] if samples else 0,
             "slowest": round(slowest, 6),
-            "addresses": sorted({s["address"] for s in samples if s["address"]}),
+            "addresses": addresses,
         }
         if samples and not bad:
             count = f"{len(samples)} answers" if len(samples) > 1 else "1 answer"
-            where = ", ".join(outputs["addresses"])
+            where = ", ".join(addresses)
             told = f"{count} as expected, the slowest in {format_duration(slowest)}"
             return Verdict(ok=True, seen=f"{told}{f' ({where})' if where else ''}",
                            outputs=outputs)

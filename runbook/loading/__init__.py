@@ -1,0 +1,7 @@
+"""YAML → Runbook: positions, every error at once, playbooks, inventories."""
+
+from __future__ import annotations
+
+from runbook.loading.runbook import load_runbook
+
+__all__ = ["load_runbook"]

@@ -80,7 +80,7 @@ class _Reader:
         self._set("group", self._group, name.strip(), value.strip(), at)
 
     def _child(self, text: str, at: Position) -> None:
-        words = text.split("#")[0].split()
+        words = text.partition("#")[0].split()
         if len(words) != 1:
             self._problems.add("the name of one group is wanted here", at)
             return

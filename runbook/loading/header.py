@@ -120,9 +120,10 @@ def read_zones(
 
 
 def read_budgets(
-    ctx: Context, raw: dict[str, Any], steps: Collection[str]
+    ctx: Context, raw: dict[str, Any], steps: Collection[str], several: Collection[str] = ()
 ) -> tuple[Budget, ...]:
-    """``steps``: every id that can be named, those in playbooks as ``call/step``."""
+    """``steps``: every id that can be named, those in playbooks as ``call/step``; ``several``:
+    ids of which planning makes ``id-ITEM``."""
     found: list[Budget] = []
     for name, value in raw.items():
         path: ValuePath = ("budgets", name)
@@ -133,8 +134,8 @@ def read_budgets(
         )
         for key in ("from", "to", "limit"):
             fields.require(key, "like {from: freeze.start, to: thaw.end, limit: 10m}")
-        start = _edge(fields, "from", steps)
-        end = _edge(fields, "to", steps)
+        start = _edge(fields, "from", steps, several)
+        end = _edge(fields, "to", steps, several)
         limit = fields.duration("limit")
         on_breach = fields.choice("on_breach", ON_BREACH)
         if start is None or end is None or limit is None:
@@ -148,7 +149,9 @@ def read_budgets(
     return tuple(found)
 
 
-def _edge(fields: Fields, key: str, steps: Collection[str]) -> tuple[str, str] | None:
+def _edge(
+    fields: Fields, key: str, steps: Collection[str], several: Collection[str]
+) -> tuple[str, str] | None:
     value = fields.now(key)
     if value is None:
         return None
@@ -160,7 +163,7 @@ def _edge(fields: Fields, key: str, steps: Collection[str]) -> tuple[str, str] |
             f"write {value}.start or {value}.end" if value in steps else "like freeze.start",
         )
         return None
-    if step not in steps:
+    if step not in steps and not any(step.startswith(f"{one}-") for one in several):
         fields.ctx.fault(path, f"there is no step `{step}`", did_you_mean(step, steps))
         return None
     return step, edge

@@ -60,12 +60,10 @@ def read_outputs(fields: Fields) -> dict[str, OutputSpec]:
                 "letters, digits and `_` only, and no digit at the start",
             )
         if isinstance(value, str):
-            value = {"take": value}
-            holder = Fields(ctx, path, value, ("take",), f"output `{name}`")
-            if value["take"] not in TAKE:
-                ctx.fault(path, f"an output is taken from {', '.join(TAKE)}, not {value['take']}")
-                continue
-            found[name] = OutputSpec(take=cast(Any, holder.raw["take"]))
+            if value in TAKE:
+                found[name] = OutputSpec(take=cast(Any, value))
+            else:
+                ctx.fault(path, f"an output is taken from {', '.join(TAKE)}, not {value!r}")
             continue
         inner = Fields(ctx, path, value, ("take", "pattern", "type"), f"output `{name}`")
         spec: dict[str, Any] = {

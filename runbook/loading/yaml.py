@@ -89,7 +89,7 @@ def parse(
             problems.add(found.message, found.position, found.hint)
         return None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     if root is None or (root.plain and root.value == ""):
         problems.add("the file is empty", Position(file, 1, 1))
         return None

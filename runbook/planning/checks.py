@@ -14,7 +14,7 @@ from runbook.templating.values import did_you_mean
 
 _SHORT = {
     "http": ("http.check", "url"),
-    "tcp": ("tcp.check", "address"),
+    "tcp": ("tcp.check", "host"),
     "command": ("assert", "command"),
     "that": ("assert", "that"),
     "dns": ("dns.verify", "name"),
@@ -100,6 +100,9 @@ def _short(
     else:
         if name == "that" and isinstance(value, str) and not is_template(value):
             value = "{{ " + value + " }}"
+        if name == "tcp":
+            value, args["port"] = _address(value)
+            places["port"] = (name,)
         args[field] = value
         places[field] = (name,)
     for key, one in item.items():
@@ -107,6 +110,14 @@ def _short(
             args[str(key)] = one
             places[str(key)] = (str(key),)
     return kind, args, places
+
+
+def _address(value: Any) -> tuple[str, int | str]:
+    """Host and port of ``host:port``; either may be a template. Raises BadCheck."""
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not host or not (port.isdigit() or is_template(port)):
+        raise BadCheck(f"`tcp: {value}` is not of the form host:port", ("tcp",))
+    return host.removeprefix("[").removesuffix("]"), int(port) if port.isdigit() else port
 
 
 def read_poll(value: Any) -> Poll | None:

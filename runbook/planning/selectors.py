@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.model.inventory import Host, Inventory
-from runbook.model.selector import select
+from runbook.model.selector import HostName, select
 
 
 class HostPicker:
@@ -17,9 +17,13 @@ class HostPicker:
 
     def pick(self, wanted: Any) -> tuple[Host, ...]:
         """Hosts of an expression, in the inventory's order; of a list, in the list's order.
+        A host that a template chose is that host, whatever else its name may stand for.
 
         Raises ValueError with a readable message.
         """
+        if isinstance(wanted, HostName):
+            found_host = self._inventory.get(str(wanted))
+            return () if found_host is None else (found_host,)
         if isinstance(wanted, str):
             text = str(wanted)
             if text not in self._known:

@@ -46,7 +46,7 @@ class Timeline:
     too_late_back: tuple[str, ...]
     """Steps after which going back would end outside the window."""
     early: tuple[str, ...]
-    """Steps that would start before the window opens, not being told to by ``at:``."""
+    """Steps that would start before the window opens, and nothing shows that it is meant."""
 
     @property
     def total(self) -> float:
@@ -210,9 +210,17 @@ def _levels(plan: Plan, levels: dict[str, int]) -> tuple[tuple[str, ...], ...]:
 
 
 def _early(plan: Plan, starts: dict[str, float]) -> tuple[str, ...]:
+    """A step is meant to be early when it is dated, or when one that comes after it waits for
+    the window to open."""
     if plan.window is None:
         return ()
+    opening = plan.window.start
+    meant: set[str] = set()
+    for step in reversed(plan.steps):
+        if step.id in meant or max(step.at or 0.0, step.not_before or 0.0) >= opening:
+            meant.update(step.after)
     return tuple(
         step.id for step in plan.steps
-        if step.skipped is None and step.at is None and starts[step.id] < plan.window.start
+        if step.skipped is None and step.at is None and starts[step.id] < opening
+        and step.id not in meant
     )

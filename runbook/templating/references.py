@@ -6,10 +6,9 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jinja2 import Environment, TemplateError, nodes
+from jinja2 import Environment, TemplateError, meta, nodes
 
 from runbook.errors import TemplateFault
-from runbook.templating import names_used
 
 _PARSER = Environment(autoescape=False)
 """Parses only; it renders nothing."""
@@ -33,9 +32,9 @@ class Reference:
 @functools.lru_cache(maxsize=8192)
 def references(text: str) -> tuple[Reference, ...]:
     """Every reference to a name the template does not define itself. Raises TemplateFault."""
-    free = names_used(text)
     try:
         tree = _PARSER.parse(text)
+        free = meta.find_undeclared_variables(tree)
     except TemplateError as fault:
         raise TemplateFault(f"not a valid template: {fault.message or fault}") from fault
     found = dict.fromkeys(ref for ref in _walk(tree, False) if ref.path[0] in free)

@@ -52,7 +52,7 @@ class TransportWorld:
             directory=Path(plan.directory),
         )
         self._net = NetTransport(
-            endpoints=endpoints, clock=clock, tunnel=self.pool.tunnel, secrets=self.secrets,
+            endpoints=endpoints, tunnel=self.pool.tunnel, secrets=self.secrets,
             redactor=self._redactor,
         )
 

@@ -106,7 +106,8 @@ def _header(glance: Glance, width: int, ascii_only: bool) -> list[Text]:
     if moment.tzname() != "UTC":
         when.append(f"  {at(glance.now, UTC):%H:%M:%S} UTC")
     if abs(glance.real_now - glance.now) > 1:
-        when.append(f"  virtual; really {time_of_day(glance.real_now, zone)}", style="blue")
+        really = f"; really {time_of_day(glance.real_now, zone)}" if width >= 100 else " time"
+        when.append(f"  virtual{really}", style="blue")
     name = Text(state.run_id, style="dim")
     lines = [_two_sided(title, right, width), _two_sided(when, name, width)]
     return [*lines, _window(glance, ascii_only)]

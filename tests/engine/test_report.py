@@ -117,7 +117,8 @@ def test_decisions_resumptions_outputs() -> None:
 def test_judgement_is_worded_and_judged() -> None:
     outage = {"count": 2, "longest_real": 12.0, "total_real": 15.0, "longest_virtual": 12.1}
     r = report(story.done(), judgement={
-        "write_outage": outage, "read_outage": {"count": 0, "longest_real": 0.0}, "acknowledged": 48211,
+        "write_outage": outage, "read_outage": {"count": 0, "longest_real": 0.0},
+        "acknowledged": 48211,
         "writes_lost": 3, "lost": 0, "lost_ids": [], "nothing": None, "own_name": {"a": 1},
     })
     assert [(m.label, m.text, m.good) for m in r.measures] == [

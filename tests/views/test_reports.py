@@ -13,8 +13,8 @@ from runbook.engine.report_model import Report
 from runbook.views.axis import Axis
 from runbook.views.report_html import render_html
 from runbook.views.report_md import render_markdown
-from runbook.views.times import zone_of
 from runbook.views.timeline import build_timeline
+from runbook.views.times import zone_of
 from tests.views import story
 from tests.views.story import START, Story, shop_plan, step
 
@@ -136,7 +136,7 @@ def test_colours_can_be_read(scheme: int) -> None:
     blocks = re.findall(r":root \{([^}]*--ink[^}]*)\}", css)
     assert len(blocks) == 2
     colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", blocks[scheme]))
-    for text in ("ink", "soft", "done", "bad", "warn", "doubt", "going", "put-back"):
+    for text in ("ink", "soft", "done", "bad", "warn", "errored", "doubt", "going", "put-back"):
         assert _contrast(colour[text], colour["sheet"]) >= 4.5, text
     for text, ground in (("done", "good-bg"), ("bad", "bad-bg"), ("warn", "mixed-bg"),
                          ("going", "open-bg")):

@@ -77,7 +77,8 @@ def command_launch(
 
 
 def command_result(
-    action: RunCommand, ended: Ended, out: OutputStream, err: OutputStream, duration: float
+    action: RunCommand, ended: Ended, out: OutputStream, err: OutputStream,
+    duration: float | None,
 ) -> ActionResult:
     code = ended.code
     ok = code in action.ok_codes and not ended.timed_out
@@ -91,7 +92,7 @@ def command_result(
     return ActionResult(ok=ok, detail=detail, data={
         "exit_code": code, "stdout": out.head, "stderr": err.head,
         "stdout_path": str(out.path), "stderr_path": str(err.path),
-        "duration": round(duration, 3),
+        "duration": None if duration is None else round(duration, 3),
     })
 
 

@@ -367,3 +367,19 @@ def check_tools(label: str, hello: Hello) -> None:
             f"{label} lacks {', '.join(hello.missing)}; nothing was changed there",
             hint="install util-linux and coreutils (or busybox)",
         )
+
+
+def tell(link: Link, line: str) -> str:
+    """One request whose answer is a status, asked once more when the session had died: only for
+    requests that may be repeated. Raises Errored."""
+    label = link.name or "the controller"
+    lost: SessionLost | None = None
+    for _ in range(2):
+        try:
+            with link.session() as session:
+                return session.request(line, START_TIMEOUT).status
+        except SessionLost as fault:
+            lost = fault
+        except RunnerRefused as fault:
+            raise Errored(f"{label}: {fault}") from fault
+    raise Errored(f"{label} does not answer ({lost})") from lost

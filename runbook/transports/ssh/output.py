@@ -61,6 +61,10 @@ class OutputStream:
         self._file.seek(0)
         self._file.truncate()
 
+    def discard(self) -> None:
+        """Remove the file: nothing was ever begun that could have written to it."""
+        self.path.unlink(missing_ok=True)
+
     def feed(self, data: bytes) -> None:
         if not data:
             return

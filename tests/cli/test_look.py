@@ -1,0 +1,98 @@
+"""``status``, ``log`` and ``report`` on a real journal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from runbook.cli.main import app
+from runbook.engine.report_model import Report
+from runbook.errors import NotFound, Refused
+from runbook.journal import Draft, open_store
+from tests.views import story
+from tests.views.story import Story
+
+
+def keep(told: Story, directory: Path) -> str:
+    """Write a story into a journal as an engine would; the run's id."""
+    store = open_store(directory)
+    run_id = store.create(told.plan, who="anna", now=told.events[0].ts)
+    lease = store.acquire(run_id, "anna on ctl1")
+    for e in told.events:
+        lease.append([Draft(e.kind, e.node, e.op, e.attempt, dict(e.data))], ts=e.ts)
+    lease.release()
+    store.close()
+    return run_id
+
+
+def say(*arguments: str, state: Path) -> str:
+    result = CliRunner().invoke(app, [*arguments, "--state", str(state)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_status_of_the_latest_run_and_the_others(tmp_path: Path) -> None:
+    first, latest = keep(story.done(), tmp_path), keep(story.rolled_back(), tmp_path)
+    text = say("status", state=tmp_path)
+    assert latest in text and "rolled back" in text
+    assert first in text.partition("other runs:")[2]
+    assert "other runs" not in say("status", first, state=tmp_path)
+
+
+def test_status_as_json(tmp_path: Path) -> None:
+    run_id = keep(story.done(), tmp_path)
+    data = json.loads(say("status", run_id[-6:], "--json", state=tmp_path))
+    assert (data["run_id"], data["phase"], data["held_by"]) == (run_id, "done", None)
+    assert data["now"] == data["ended_at"]
+
+
+def test_status_without_a_state_folder(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        say("status", state=tmp_path / "nowhere")
+
+
+def test_log_of_everything_of_a_step_and_as_json(tmp_path: Path) -> None:
+    run_id = keep(story.done(), tmp_path)
+    assert "run done" in say("log", state=tmp_path)
+    text = say("log", run_id, "freeze/app", state=tmp_path)
+    assert "nginx: configuration test failed" in text and "promote" not in text
+    rows = [json.loads(x) for x in say("log", run_id, "go", "--json", state=tmp_path).splitlines()]
+    assert {row["node"] for row in rows} == {"go"}
+
+
+def test_log_output_and_what_has_none(tmp_path: Path) -> None:
+    run_id = keep(story.gate_open(), tmp_path)
+    assert "== lower-ttl (attempt 1" in say("log", run_id, "lower-ttl", "--output", state=tmp_path)
+    with pytest.raises(NotFound, match="no stored output of go"):
+        say("log", run_id, "go", "--output", state=tmp_path)
+    with pytest.raises(NotFound, match="no step 'fliip'"):
+        say("log", run_id, "fliip", state=tmp_path)
+    with pytest.raises(Refused):
+        say("log", run_id, "--output", "--json", state=tmp_path)
+
+
+def test_report_in_three_formats(tmp_path: Path) -> None:
+    run_id = keep(story.rolled_back(), tmp_path)
+    assert say("report", run_id, state=tmp_path).startswith("# Move the shop from east to west\n")
+    report = Report.model_validate_json(say("report", "--format", "json", state=tmp_path))
+    assert report.run_id == run_id
+    out = tmp_path / "out.html"
+    assert str(out) in say("report", run_id, "--out", str(out), state=tmp_path)
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_report_holds_what_was_measured_from_outside(tmp_path: Path) -> None:
+    run_id = keep(story.done(), tmp_path)
+    (tmp_path / "runs" / run_id / "judgement.json").write_text('{"writes_lost": 0}')
+    assert "| Acknowledged writes lost | 0 | good |" in say("report", state=tmp_path)
+
+
+def test_report_that_cannot_be_written(tmp_path: Path) -> None:
+    keep(story.done(), tmp_path)
+    with pytest.raises(Refused, match="cannot be written"):
+        say("report", "--out", str(tmp_path / "no" / "such" / "x.md"), state=tmp_path)
