@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("Run", "Take everything back, or back to a step."),
     "approve": ("Answer", "Say yes to a question of a run, from any terminal."),
     "reject": ("Answer", "Say no to a question of a run."),
+    "retry": ("Answer", "Try a failed step again."),
     "skip": ("Answer", "Leave a step out, with a reason."),
     "resolve": ("Answer", "Tell a run what became of a step in doubt."),
     "pause": ("Answer", "Stop a run before its next step."),

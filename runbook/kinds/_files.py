@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from runbook.errors import Errored
 from runbook.kinds._shared import sha256, whose
 from runbook.model.actions import Action, FileContent, PutFile
 from runbook.model.observation import Irreversible, Observation
-from runbook.model.ports import FileState, Reads
+from runbook.model.ports import FileState, HostReads, Reads
 from runbook.model.secrets import names_in
 
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
@@ -31,9 +33,17 @@ Mode = Annotated[
 
 def observe_file(reads: Reads, path: str) -> Observation:
     """The file as it is. State: ``exists`` and, where it does, ``kind sha256 mode owner group``."""
-    found = reads.here.file(path)
-    evidence = {**whose(reads), "save_as": reads.key, "size": found.size}
+    full = path if path.startswith("/") else _from_home(reads.here, path)
+    found = reads.here.file(full)
+    evidence = {**whose(reads), "path": full, "save_as": reads.key, "size": found.size}
     return Observation(state=_state(found), evidence=evidence, at=reads.now())
+
+
+def _from_home(here: HostReads, path: str) -> str:
+    home = here.query('printf %s "$HOME"').stdout
+    if not home.startswith("/"):
+        raise Errored(f"{path} is a relative path, and the host has no home folder to start from")
+    return posixpath.join(home, path)
 
 
 def _state(found: FileState) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def put(
 ) -> PutFile:
     """The action that writes or removes the file and keeps the prior one on the host."""
     return PutFile(
-        host=before.evidence.get("host"), path=path, content=content,
+        host=before.evidence.get("host"), path=before.evidence.get("path", path), content=content,
         mode=int(mode, 8) if mode is not None else None, owner=owner, group=group,
         save_as=before.evidence.get("save_as"),
     )
@@ -78,9 +88,10 @@ def put(
 def put_back(before: Observation, path: str) -> tuple[Action, ...] | Irreversible:
     """The actions that make the file what it was, byte for byte, or remove it."""
     state, host = before.state, before.evidence.get("host")
+    path = before.evidence.get("path", path)
     if not state.get("exists"):
         return (PutFile(host=host, path=path, content=None),)
-    if state.get("kind") != "file":
+    if state.get("kind") not in {"file", "link"}:
         return Irreversible(why=f"{path} was a {state.get('kind')}, of which no copy is kept")
     return (
         PutFile(

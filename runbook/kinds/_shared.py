@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from runbook.errors import Errored
 from runbook.model.actions import Action
@@ -13,6 +13,7 @@ from runbook.model.duration import parse_duration
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned
 from runbook.model.ports import CommandResult, HostReads, Reads
+from runbook.model.secrets import names_in
 
 Duration = Annotated[
     float,
@@ -21,6 +22,24 @@ Duration = Annotated[
     WithJsonSchema({"type": ["string", "number"], "format": "duration"}),
 ]
 """A key that holds a duration: written ``90s``, ``10m``, ``1h30m``; seconds in the code."""
+
+
+
+def _without_secrets(text: str) -> str:
+    found = names_in(text)
+    if found:
+        raise ValueError(
+            f"the secret {found[0]!r} cannot stand here, where others on the machine would see "
+            "it: give it to the command through `env:` and use the variable"
+        )
+    return text
+
+
+Plain = Annotated[str, AfterValidator(_without_secrets)]
+"""A key whose text is written down or shown as it is: a command, a path, a name."""
+
+Command = Annotated[str, Field(min_length=1), AfterValidator(_without_secrets)]
+"""A POSIX-sh command."""
 
 SHOWN = 2000
 """Characters of a command's output that are kept as evidence."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.kinds._shared import CheckKind, holds, seen
+from runbook.kinds._shared import CheckKind, Command, holds, seen
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import Reads
 
@@ -31,8 +31,11 @@ class Assert(CheckKind):
 """
 
     that: Any = Field(default=None, description="A condition, or a list of them: all must hold.")
-    command: str | None = Field(
+    command: Command | None = Field(
         default=None, description="Read-only command that must exit with 0."
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables of the command."
     )
     message: str = Field(default="", description="What it means when it does not hold.")
 
@@ -46,7 +49,7 @@ class Assert(CheckKind):
         faults = [fault for fault in map(_fault, self._conditions()) if fault]
         evidence: dict[str, Any] = {}
         if self.command is not None:
-            held, result = holds(reads.here, self.command)
+            held, result = holds(reads.here, self.command, env=self.env)
             evidence["command"] = seen(result)
             if not held:
                 faults.append(f"`{self.command}` gave {evidence['command']}")

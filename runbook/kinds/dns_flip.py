@@ -178,6 +178,10 @@ class DnsFlip(Kind):
             return ()
         return (ChangeRecordSet(zone=zone_name(self.zone), changes=reversed_all(changes)),)
 
+    def preview(self) -> tuple[str, ...]:
+        pairs = ", ".join(f"{old} → {new}" for old, new in self._addresses.pairs)
+        return (f"in {self.zone}: {pairs}", *(f"leave {name} as it is" for name in self.leave))
+
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
         """What it would change in the given records of its zone. Pure; for an offline plan."""
         return self._rewriting(records.get(zone_name(self.zone), ())).changes

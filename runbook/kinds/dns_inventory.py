@@ -47,6 +47,12 @@ class DnsInventory(Kind):
         default="any", description="Whether it must find something (some) or nothing (none)."
     )
 
+    def preview(self) -> tuple[str, ...]:
+        wanted = "" if self.expect == "any" else f", {self.expect} expected"
+        return (
+            f"list what in {', '.join(self.zone)} leads to {', '.join(self.points_at)}{wanted}",
+        )
+
     def observe(self, reads: Reads) -> Observation:
         records = [
             rrset

@@ -52,6 +52,9 @@ class DnsRestoreTtl(Kind):
     of: str = Field(description="Id of the dns.ttl step whose old TTLs to put back.")
     except_servers: Texts = Field(default=(), description=EXCEPT_SERVERS)
 
+    def preview(self) -> tuple[str, ...]:
+        return (f"put back every TTL that {self.of} lowered",)
+
     def references(self) -> tuple[str, ...]:
         return (self.of,)
 

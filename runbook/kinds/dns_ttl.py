@@ -130,6 +130,13 @@ class DnsTtl(Kind):
             return ()
         return (ChangeRecordSet(zone=zone_name(self.zone), changes=reversed_all(changes)),)
 
+    def preview(self) -> tuple[str, ...]:
+        sets = f"at {', '.join(self.names)} " if self.names else ""
+        return (
+            f"lower to {self.ttl} s every TTL {sets}in {self.zone} that leads to "
+            f"{', '.join(self.points_at)}",
+        )
+
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
         """What it would change in the given records of its zone. Pure; for an offline plan."""
         return self._changes(self._lowerable(records.get(zone_name(self.zone), ())))

@@ -52,6 +52,14 @@ class DnsVerify(Kind):
             raise ValueError("nobody to ask: give `zone` (with servers: all) or `resolvers`")
         return self
 
+    def preview(self) -> tuple[str, ...]:
+        asked = [f"every server of {self.zone}"] if self.zone and self.servers == "all" else []
+        wanted = ", ".join(self.expect) or "no such set"
+        return (
+            f"{self.record} {self.type.upper()} is {wanted} "
+            f"at {', '.join([*asked, *self.resolvers])}",
+        )
+
     def observe(self, reads: Reads) -> Observation:
         answers: list[Answer] = []
         rtype = self.type.upper()

@@ -42,6 +42,7 @@ class DnsWaitTtl(Kind):
     name: ClassVar[str] = "dns.wait_ttl"
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate: ClassVar[float] = 60.0
+    estimate_undo: ClassVar[float | None] = 0.0
     idempotent: ClassVar[bool] = True
     example: ClassVar[str] = """\
 - id: lower-ttl
@@ -71,6 +72,10 @@ class DnsWaitTtl(Kind):
         "needed where names or types that did not exist come next.",
     )
     except_servers: Texts = Field(default=(), description=EXCEPT_SERVERS)
+
+    def preview(self) -> tuple[str, ...]:
+        also = ", and *there is no such name*" if self.negative else ""
+        return (f"wait until no cache can hold an answer from before {self.of}{also}",)
 
     def references(self) -> tuple[str, ...]:
         return (self.of,)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from runbook.kinds._files import Mode, digest_of, observe_file, put, put_back, unlike
-from runbook.kinds._shared import indented, sha256
+from runbook.kinds._shared import Plain, indented, sha256
 from runbook.model.actions import Action, FileContent
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -42,14 +42,16 @@ class File(Kind):
     mode: "0644"
 """
 
-    path: str = Field(min_length=1, description="The file on the host.")
+    path: Plain = Field(
+        min_length=1, description="The file on the host; a relative path starts at the home folder."
+    )
     content: str | None = Field(default=None, description="The content, as text.")
     source: str | None = Field(
         default=None, description="The content: a file, relative to the runbook's folder."
     )
     mode: Mode | None = None
-    owner: str | None = Field(default=None, description="Name of the owner.")
-    group: str | None = Field(default=None, description="Name of the group.")
+    owner: Plain | None = Field(default=None, description="Name of the owner.")
+    group: Plain | None = Field(default=None, description="Name of the group.")
     state: Literal["present", "absent"] = Field(
         default="present", description="`absent`: the file shall not exist."
     )

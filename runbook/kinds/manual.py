@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from runbook.kinds._shared import holds, indented, seen
+from runbook.kinds._shared import Command, holds, indented, seen
 from runbook.model.actions import Action, AskOperator
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -38,7 +38,7 @@ class Manual(Kind):
     roles: tuple[str, ...] = Field(
         default=(), description="Roles of which each must have answered; empty: anybody."
     )
-    done_when: str | None = Field(
+    done_when: Command | None = Field(
         default=None, alias="check",
         description="Read-only command that exits with 0 once it is done.",
     )

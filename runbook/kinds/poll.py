@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from runbook.kinds._shared import SHOWN, CheckKind, holds, seen
+from runbook.kinds._shared import SHOWN, CheckKind, Command, holds, seen
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -39,7 +39,7 @@ class PollCommand(CheckKind):
   poll: {every: 1s, timeout: 5m, stable: 3}
 """
 
-    command: str = Field(min_length=1, description="The command; it must only read.")
+    command: Command = Field(description="The command; it must only read.")
     contains: str | None = Field(default=None, description="Text its output must contain.")
     matches: str | None = Field(
         default=None, description="Regular expression that must be found in its output."
@@ -48,6 +48,9 @@ class PollCommand(CheckKind):
         default=None, description="What it must print, spaces and line ends around it aside."
     )
     exit_code: int | None = Field(default=None, description="The exit status it must have.")
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables of the command."
+    )
 
     @field_validator("matches")
     @classmethod
@@ -70,7 +73,7 @@ class PollCommand(CheckKind):
         return data
 
     def observe(self, reads: Reads) -> Observation:
-        _, result = holds(reads.here, self.command)
+        _, result = holds(reads.here, self.command, env=self.env)
         faults = []
         wanted = self.exit_code
         if wanted is None and self.contains is self.matches is self.equals is None:

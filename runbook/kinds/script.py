@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from runbook.kinds._shared import sha256
+from runbook.kinds._shared import Plain, sha256
 from runbook.kinds.shell import CommandKind
 from runbook.model.observation import Observation
 from runbook.model.ports import Reads
@@ -45,8 +45,8 @@ class Script(CommandKind):
     source: str = Field(
         min_length=1, description="The script: a file, relative to the runbook's folder."
     )
-    args: tuple[str, ...] = Field(default=(), description="Arguments of the script.")
-    interpreter: str = Field(
+    args: tuple[Plain, ...] = Field(default=(), description="Arguments of the script.")
+    interpreter: Plain = Field(
         default="/bin/sh",
         description="What runs it, with options: `/bin/bash -eu`, `/usr/bin/python3`.",
     )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.kinds._shared import whose
+from runbook.kinds._shared import Plain, whose
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -36,7 +36,7 @@ class Service(Kind):
   poll: {every: 1s, timeout: 30s, stable: 3}
 """
 
-    service: str = Field(min_length=1, description="Name of the unit.")
+    service: Plain = Field(min_length=1, description="Name of the unit.")
     state: Literal["started", "stopped", "restarted", "reloaded"] | None = Field(
         default=None, description="What shall be so now. Left as it is where not given."
     )

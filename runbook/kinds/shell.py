@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from runbook.kinds._shared import SHOWN, holds, seen, sha256, tail, whose
+from runbook.kinds._shared import SHOWN, Command, Plain, holds, seen, sha256, tail, whose
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -19,22 +20,22 @@ class CommandKind(Kind):
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     estimate: ClassVar[float] = 5.0
 
-    creates: str | None = Field(
+    creates: Plain | None = Field(
         default=None,
-        description="Path that exists once the work is done: where it exists nothing is run, "
-        "and afterwards it must exist.",
+        description="Path (from `cwd`, if relative) that exists once the work is done: where it "
+        "exists nothing is run, and afterwards it must exist.",
     )
-    done_when: str | None = Field(
+    done_when: Command | None = Field(
         default=None,
         description="Read-only command that exits with 0 once the work is done: then nothing is "
         "run, and afterwards it must hold. It also settles the doubt after a crash.",
     )
-    probe: str | None = Field(
+    probe: Command | None = Field(
         default=None,
         description="Read-only command that prints the state this step changes. It is recorded "
         "before and after, and an undo counts as complete only if it prints the same again.",
     )
-    cwd: str | None = Field(default=None, description="Directory to run in.")
+    cwd: Plain | None = Field(default=None, description="Directory to run in.")
     env: dict[str, str] = Field(
         default_factory=dict, description="Environment variables; secrets may stand in them."
     )
@@ -54,7 +55,7 @@ class CommandKind(Kind):
         evidence = whose(reads)
         done: list[bool] = []
         if self.creates is not None:
-            exists = here.file(self.creates).exists
+            exists = here.file(posixpath.join(self.cwd or "", self.creates)).exists
             evidence["creates"] = exists
             done.append(exists)
         if self.done_when is not None:
@@ -151,7 +152,7 @@ class Shell(CommandKind):
   undo: rm -f /var/lib/shop/read-only
 """
 
-    command: str = Field(min_length=1, description="The command, or several lines of them.")
+    command: Command = Field(description="The command, or several lines of them.")
 
     def text(self, before: Observation) -> str:
         return self.command

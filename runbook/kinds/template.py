@@ -8,6 +8,7 @@ from pydantic import Field
 
 from runbook.errors import TemplateFault
 from runbook.kinds._files import Mode, digest_of, observe_file, put, put_back, unlike
+from runbook.kinds._shared import Plain
 from runbook.model.actions import Action, FileContent
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -44,13 +45,15 @@ class Template(Kind):
     source: str = Field(
         min_length=1, description="The template: a file, relative to the runbook's folder."
     )
-    path: str = Field(min_length=1, description="The file on the host.")
+    path: Plain = Field(
+        min_length=1, description="The file on the host; a relative path starts at the home folder."
+    )
     vars: dict[str, Any] = Field(
         default_factory=dict, description="Names the template may use, with their values."
     )
     mode: Mode | None = None
-    owner: str | None = Field(default=None, description="Name of the owner.")
-    group: str | None = Field(default=None, description="Name of the group.")
+    owner: Plain | None = Field(default=None, description="Name of the owner.")
+    group: Plain | None = Field(default=None, description="Name of the group.")
 
     def local_files(self) -> tuple[str, ...]:
         return (self.source,)

@@ -103,6 +103,9 @@ class Wait(Kind):
         """There is nothing to undo: it only waited."""
         return ()
 
+    def estimated(self) -> float:
+        return self.estimate if self.duration is None else self.duration
+
     def preview(self) -> tuple[str, ...]:
         if self.until is not None:
             return (f"wait until {_when(self.until)}",)

@@ -13,9 +13,17 @@ from runbook.model.runbook import ValuePath
 from runbook.templating import is_template
 from runbook.templating.values import did_you_mean
 
-COMMAND_KINDS = frozenset({"shell", "script"})
-"""Kinds whose values become text that a process list or a spool folder shows."""
-SAFE_FOR_SECRETS = frozenset({"env"})
+_ALL_IN_SIGHT = frozenset({"shell", "script"})
+_COMMANDS = frozenset({"command", "done_when", "probe", "check", "back_out", "rsh", "options"})
+_SAFE_FOR_SECRETS = frozenset({"env"})
+
+
+def is_in_sight(kind: str | None, key: str) -> bool:
+    """Whether the value becomes text that a process list or a spool folder shows."""
+    if key in _SAFE_FOR_SECRETS:
+        return False
+    return kind in _ALL_IN_SIGHT or key in _COMMANDS
+
 
 _WANTED = {
     "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number",

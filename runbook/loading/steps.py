@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from runbook.errors import RunbookError
-from runbook.loading.arguments import (
-    COMMAND_KINDS,
-    SAFE_FOR_SECRETS,
-    check_arguments,
-    keys_of,
-)
+from runbook.loading.arguments import check_arguments, is_in_sight, keys_of
 from runbook.loading.fields import Context, Fields, check_id
 from runbook.loading.header import ON_FAILURE
 from runbook.loading.names import NameChecker
@@ -239,16 +234,15 @@ class StepReader:
     def _check_templates(self, fields: Fields, step: Step) -> None:
         check, where = self._names.tree, fields.where
         host, item = step.hosts is not None, step.foreach is not None
-        shown = step.kind in COMMAND_KINDS
         for key, value in step.args.items():
             check(value, (*where("with"), key), host=host, item=item,
-                  secrets=not shown or key in SAFE_FOR_SECRETS)
+                  secrets=step.kind is None or not is_in_sight(step.kind, key))
         check(step.undo, where("undo"), host=host, item=item, secrets=False)
         for key, checks in (("requires", step.requires), ("verify", step.verify)):
             for index, one in enumerate(checks):
                 for name, value in one.items():
                     check(value, (*where(key), index, name), host=host, item=item,
-                          secrets=name != "command")
+                          secrets=not is_in_sight(None, name))
         for key in ("title", "hosts", "at", "not_before", "run_as", "rehearse"):
             check(getattr(step, key), where(key), item=item)
         check(step.foreach, where("foreach"))

@@ -72,11 +72,18 @@ class Kind(BaseModel):
         """Ids of earlier steps whose outputs ``observe`` reads; planning checks they exist."""
         return ()
 
+    def estimated(self) -> float:
+        """Seconds one node with these keys takes, where they tell."""
+        return self.estimate
+
     def preview(self) -> tuple[str, ...]:
         """Lines that tell a person, before anything is asked of the world, what it will do:
         the command, the path, the question. Pure. By default: every key that was given."""
         given = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return tuple(f"{key}: {value}" for key, value in given.items())
+        return tuple(
+            f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            for key, value in given.items()
+        )
 
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
         """Changes of DNS it would make, were the zones (by absolute name) as given. Pure."""

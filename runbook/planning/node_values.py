@@ -49,6 +49,8 @@ class NodeValues:
         self._inventory = inventory
         self.late_names: frozenset[str] = frozenset()
         """Names that have to be kept for late rendering."""
+        self.seconds = 0.0
+        """What one node takes, by its kind; the longest where they differ."""
 
     def nodes(self, hosts: Sequence[Host | None]) -> tuple[Node, ...]:
         """One node a host; ``[None]`` gives the node of a step on no host."""
@@ -162,6 +164,9 @@ class NodeValues:
             return unit.step.source.key_at((*unit.step.path, *part.key, *place))
 
         made = validate(kind, args, late, at, self._problems, unit.scope.trail)
+        if part.spec is None:
+            own = kind.estimate if made is None else made.estimated()
+            self.seconds = max(self.seconds, own)
         if made is None:
             return args
         for path in made.local_files():

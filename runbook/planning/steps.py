@@ -51,6 +51,7 @@ class StepPlanner:
             return None
         nodes: tuple[Node, ...] = ()
         scope: dict[str, Any] = {}
+        seconds = 0.0
         if unit.skipped is None:
             hosts = self._hosts(unit, kind)
             if hosts is None:
@@ -58,13 +59,13 @@ class StepPlanner:
             values = NodeValues(unit, kind, self.kinds, self.renderer, self.problems,
                                 self.references, self.files, self.runbook.inventory)
             nodes = values.nodes(hosts)
-            names = values.late_names
+            names, seconds = values.late_names, values.seconds
             if unit.when is not None:
                 names |= unit.scope.late_names("{{ " + unit.when + " }}")
             if names or any(_is_late(node) for node in nodes):
                 scope = unit.scope.packed(names)
         batch = self._batch(unit, len(nodes))
-        estimate, undo = self._estimates(unit, kind, len(nodes), batch)
+        estimate, undo = self._estimates(unit, kind, len(nodes), batch, seconds)
         at = step.position()
         return PlannedStep(
             id=unit.id,
@@ -168,16 +169,17 @@ class StepPlanner:
         return max(1, math.floor(nodes * number / 100)) if percent else int(number)
 
     def _estimates(
-        self, unit: Unit, kind: type[Kind], nodes: int, batch: int | None
+        self, unit: Unit, kind: type[Kind], nodes: int, batch: int | None, seconds: float
     ) -> tuple[float, float]:
         """(doing, undoing) of the whole step. A written estimate is for the whole step; the
-        kind's own is for one node, and nodes go ``batch`` or ``max_parallel`` at a time."""
+        kind's own (``seconds``) is for one node, and nodes go ``batch`` or ``max_parallel`` at
+        a time."""
         if not nodes:
             return 0.0, 0.0
         width = min(batch or nodes, max(1, self.runbook.policy.max_parallel))
         rounds = math.ceil(nodes / width)
         written = unit.step.estimate
-        do = kind.estimate * rounds if written is None else written
+        do = seconds * rounds if written is None else written
         if kind.check:
             return do, 0.0
         return do, do if kind.estimate_undo is None else kind.estimate_undo * rounds

@@ -40,6 +40,7 @@ _SSH = """#!/bin/sh
 while [ $# -gt 0 ]; do
   case $1 in
     --) shift; break ;;
+    -n) exec </dev/null; shift ;;
     -[BbcDEeFIiJLlmOoPpQRSWw]) shift 2 ;;
     -*) shift ;;
     *) break ;;

@@ -117,12 +117,12 @@ class NameService:
                 self._add(own, f"127.0.0.1:{self.resolvers[site]}")
 
     def _add(self, name: str, place: str) -> None:
-        """A server is asked for by ``name``, or by ``address:port`` taken apart."""
-        self.endpoints[name] = place
+        """A server is asked for by ``name``, or by ``address:port`` taken apart. A name stands
+        here once, without its final dot, or one server would count as two."""
+        self.endpoints[name.rstrip(".")] = place
         head, colon, port = name.rpartition(":")
         if colon and port.isdigit() and ":" not in head:
             self.endpoints[head] = place
-        self.endpoints[name.rstrip(".")] = place
 
     def _apex_servers(self, zone: Zone) -> list[str]:
         """Names of the zone's own name servers, and their addresses where the zone has them."""

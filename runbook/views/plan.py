@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -137,9 +138,9 @@ class _PlanView:
         base = self._timeline.window_start
         seconds = slot.start - (self._timeline.origin if base is None else base)
         sign = "-" if seconds < 0 else "+"
-        return f"T{sign}{format_duration(abs(seconds)).replace(' ', '')}"
+        return f"T{sign}{format_duration(float(round(abs(seconds)))).replace(' ', '')}"
 
-    def _body(self, step: PlannedStep) -> Text:
+    def _body(self, step: PlannedStep) -> Group:
         body = Text(overflow="fold")
         hosts = [node.host for node in step.nodes if node.host]
         body.append_text(self._text(step.id, "dim" if step.skipped is not None else "bold"))
@@ -151,10 +152,12 @@ class _PlanView:
         body.append_text(self._text(told, "cyan" if step.skipped is None else "dim"))
         if step.title:
             body.append_text(self._text(f"\n{step.title}", "italic"))
-        for line, style in self._lines(step):
-            body.append("\n")
-            body.append_text(self._text(line, style))
-        return body
+        return Group(body, *(self._indented(line, style) for line, style in self._lines(step)))
+
+    def _indented(self, line: str, style: str) -> Padding:
+        """A line whose continuation, where it is too long, stands under its beginning."""
+        text = line.lstrip(" ")
+        return Padding(self._text(text, style), (0, 0, 0, len(line) - len(text)))
 
     def _lines(self, step: PlannedStep) -> Iterator[tuple[str, str]]:
         if step.skipped is not None:

@@ -117,8 +117,7 @@ class Controllers:
         process.start()
         process.join(kill_after if kill_after is not None else 60)
         if process.is_alive():
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
         if process.exitcode == -signal.SIGKILL:
             self.kills += 1

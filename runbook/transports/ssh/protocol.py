@@ -150,4 +150,4 @@ def program() -> str:
 
 def start_line(nonce: str, base: str, run: str, shell: str) -> str:
     """The last line of the program, the one that starts it."""
-    return " ".join(["r_main", nonce, *map(shlex.quote, (base, run, shell))]) + "\n"
+    return " ".join(["r_main", nonce, *map(shlex.quote, (base, run, shell)), "."]) + "\n"

@@ -7,7 +7,8 @@
 #
 # POSIX sh (dash, bash, busybox ash) with mkdir, mv, rm, cat, head, tail, stat, sync, sleep,
 # timeout, setsid and flock. Everything here is a function definition: only a last line, which
-# the client adds, starts it, so half of a program does nothing.
+# the client adds, starts it, so half of a program does nothing. Groups are signalled in the one
+# form that all three shells know, `kill -SIGNAL -GROUP`.
 #
 # A job lives in its own folder of the spool:
 #     lock      held (flock) by the supervisor for the life of the job
@@ -91,15 +92,15 @@ if [ "$limit" != 0 ] && [ -z "$user" ]; then
     sleep "$limit" & nap=$!
     wait "$nap"
     nap=
-    kill -s 0 "$job" 2>/dev/null || exit 0
+    kill -0 "$job" 2>/dev/null || exit 0
     : >timedout
-    kill -s TERM -- "-$job"
+    kill -TERM "-$job"
     tries=50
-    while [ "$tries" -gt 0 ] && kill -s 0 -- "-$job"; do
+    while [ "$tries" -gt 0 ] && kill -0 "-$job"; do
       tries=$((tries - 1))
       sleep 0.1 || sleep 1
     done
-    kill -s KILL -- "-$job"
+    kill -KILL "-$job"
   ) >/dev/null 2>&1 &
   watch=$!
 fi
@@ -174,7 +175,7 @@ r_fate() {
   if [ "$R_WHERE" != "$R_BOOT" ]; then R_FATE=lost_reboot; return; fi
   R_FATE=lost r_group=
   { read -r r_group <"$1/pgid"; } 2>/dev/null || return 0
-  kill -s 0 -- "-$r_group" 2>/dev/null && R_FATE=orphan
+  kill -0 "-$r_group" 2>/dev/null && R_FATE=orphan
 }
 
 # Take the lock of folder $1 together with other readers, for $2 seconds at most.
@@ -362,15 +363,14 @@ r_plain() {
   : >"$r_dir/err"
 }
 
-# Signal $1 to the job's group and to every descendant, which may have left the group.
+# Signal $1 to the job's group and to all of R_TREE, which may have left the group.
 r_signal() {
-  kill -s "$1" -- "-$r_group"
-  r_tree "$r_group"
-  kill -s "$1" $R_TREE
+  kill "-$1" "-$r_group"
+  kill "-$1" $R_TREE
   [ "$R_MODE" ] || return 0
   r_as_words "$R_MODE"
   { [ "$R_MODE" = p ] && printf '%s\n' "$r_password"; } |
-    $R_AS "$r_user" -- /bin/sh -c 'kill -s "$0" -- "$@"' "$1" $R_TREE
+    $R_AS "$r_user" -- /bin/sh -c 'kill "-$0" "$@"' "$1" $R_TREE
 }
 
 # R_TREE: process $1 and its descendants.
@@ -399,6 +399,7 @@ r_kill() {
   r_text "$4"; r_password=$R_V
   r_mode "$r_user" "${r_password:+1}"
   if ! r_shared "$r_dir" 0; then
+    r_tree "$r_group"
     r_signal TERM
     exec 8<&-
     r_shared "$r_dir" 5 || r_signal KILL
@@ -463,8 +464,10 @@ uname=$(uname -a)
   printf '%s hello - %s 0\n%s' "$R_NONCE" "$(LC_ALL=C; echo "${#r_line}")" "$r_line"
 }
 
-# NONCE, folder of all spools or "" for the default, name of this run's spool, shell of the jobs.
+# NONCE, folder of all spools or "" for the default, name of this run's spool, shell of the jobs,
+# and a dot: a shell runs a last line that was cut, too.
 r_main() {
+  [ "$5" = . ] || return
   exec 2>/dev/null
   R_NONCE=$1 R_SH=$4 R_NO_PASSWORD=' '
   R_UMASK=$(umask)

@@ -1,0 +1,301 @@
+"""``rsync`` with the real rsync: what it copies, and that undo restores exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from runbook.errors import Errored
+from runbook.kinds.rsync import Rsync
+from runbook.model.actions import RunCommand
+from runbook.model.inventory import Host, Inventory
+from runbook.model.observation import Irreversible, Observation
+from tests.kinds.local_world import Life, LocalWorld, local_world
+
+pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+
+Snapshot = dict[str, tuple[Any, ...]]
+
+
+def snapshot(root: Path) -> Snapshot:
+    """Everything below a folder: type, mode, time, content."""
+    found: Snapshot = {}
+    for path in [root, *sorted(root.rglob("*"))] if root.exists() else []:
+        info = path.lstat()
+        if path.is_symlink():
+            what: Any = ("link", os.readlink(path))
+        elif path.is_dir():
+            what = ("dir", oct(info.st_mode), info.st_mtime_ns)
+        else:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            what = ("file", oct(info.st_mode), info.st_mtime_ns, digest)
+        found[str(path.relative_to(root))] = what
+    return found
+
+
+def write(root: Path, files: dict[str, str], *, mtime: float = 1_000_000_000) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (mtime, mtime))
+    age(root, mtime)
+
+
+def age(root: Path, mtime: float) -> None:
+    """Set the times of all folders: rsync takes two of the same second for the same."""
+    for path in [root, *root.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            os.utime(path, (mtime, mtime))
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> tuple[Path, Path]:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(source, {"same": "1", "new": "2", "changed": "new text", "sub/deep/new": "4",
+                   "sub/same": "5", "ü -b": "6", "perm": "7", "-x": "8", "# y": "9", ";z": "10"})
+    (source / "empty").mkdir()
+    (source / "link").symlink_to("same")
+    (source / "perm").chmod(0o600)
+    write(target, {"same": "1", "changed": "old", "sub/same": "5", "perm": "7", "extra": "e",
+                   "old/dir/file": "f", " spaces ": "g"}, mtime=999_999_999)
+    os.utime(target / "same", (1_000_000_000, 1_000_000_000))
+    os.utime(target / "perm", (1_000_000_000, 1_000_000_000))
+    (target / "old/dir").chmod(0o750)
+    (target / "link").symlink_to("elsewhere")
+    age(source, 1_000_000_100)
+    age(target, 1_000_000_200)
+    return source, target
+
+
+def kind_of(source: Path, target: Path, **more: Any) -> Rsync:
+    return Rsync.model_validate({"source": f"{source}/", "destination": str(target), **more})
+
+
+@pytest.mark.parametrize("more", [
+    {"delete": True}, {}, {"checksum": True, "delete": True}, {"options": ["-H"]},
+])
+def test_it_copies_and_goes_back_exactly(
+    world: LocalWorld, trees: tuple[Path, Path], more: dict[str, Any]
+) -> None:
+    source, target = trees
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, **more))
+    verdict = life.forward()
+    assert verdict.ok, verdict.seen
+    assert verdict.outputs["files"] >= 6 and verdict.outputs["bytes"] > 0
+    if more.get("delete"):
+        assert snapshot(target) == snapshot(source)
+    else:
+        assert (target / "extra").read_text() == "e"
+    assert life.again().actions == () and "does not differ" in life.again().reason
+    life.back()
+    assert snapshot(target) == was
+
+
+def test_a_new_destination_is_removed_again(world: LocalWorld, trees: tuple[Path, Path]) -> None:
+    source, _ = trees
+    target = source.parent / "fresh"
+    life = Life(world, kind_of(source, target))
+    assert life.forward().ok and snapshot(target) == snapshot(source)
+    life.back()
+    assert not target.exists()
+
+
+def test_the_folder_itself_without_a_slash(world: LocalWorld, trees: tuple[Path, Path]) -> None:
+    source, target = trees
+    was = snapshot(target)
+    kind = Rsync(source=str(source), destination=f"{target}/")
+    life = Life(world, kind)
+    assert life.forward().ok and (target / "source/new").read_text() == "2"
+    life.back()
+    assert snapshot(target) == was
+
+
+def test_types_that_change_are_put_back(world: LocalWorld, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(source, {"a": "file now", "b/in": "folder now", "c/y": "folder, was a link"})
+    write(target, {"a/deep/er": "was a folder", "b": "was a file", "outside/y": "not ours"})
+    (target / "c").symlink_to("outside")
+    age(target, 1_000_000_200)
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, delete=True, exclude=["outside"]))
+    assert life.forward().ok
+    assert (target / "outside/y").read_text() == "not ours"
+    assert not (target / "c").is_symlink()
+    life.back()
+    assert snapshot(target) == was
+
+
+def test_a_second_attempt_keeps_what_the_first_found(
+    world: LocalWorld, trees: tuple[Path, Path]
+) -> None:
+    source, target = trees
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, delete=True))
+    life.forward()
+    write(source, {"changed": "again", "later": "x"}, mtime=1_000_000_500)
+    second = life.kind.plan(life.look())
+    assert all(result.ok for result in world.perform(second.actions))
+    assert (target / "changed").read_text() == "again"
+    actions = life.kind.undo(life.before)
+    assert not isinstance(actions, Irreversible)
+    assert all(result.ok for result in world.perform(actions))
+    assert snapshot(target) == was
+
+
+def test_undo_may_be_repeated(world: LocalWorld, trees: tuple[Path, Path]) -> None:
+    source, target = trees
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, delete=True))
+    life.forward()
+    life.back()
+    actions = life.kind.undo(life.before)
+    assert not isinstance(actions, Irreversible)
+    assert world.perform(actions)[0].ok
+    assert snapshot(target) == was
+
+
+def test_names_that_cannot_be_kept_stop_it_before_anything_is_copied(
+    world: LocalWorld, trees: tuple[Path, Path]
+) -> None:
+    source, target = trees
+    (source / "two\nlines").write_text("x")
+    was = snapshot(target)
+    kind = kind_of(source, target, delete=True)
+    result = world.perform(kind.plan(kind.observe(world)).actions)[0]
+    assert not result.ok and result.data["exit_code"] == 65
+    assert "nothing was copied" in result.data["stderr"]
+    assert snapshot(target) == was
+
+
+def test_excluded_files_are_left_alone(world: LocalWorld, trees: tuple[Path, Path]) -> None:
+    source, target = trees
+    life = Life(world, kind_of(source, target, delete=True, exclude=["extra", "sub/"]))
+    assert life.forward().ok
+    assert (target / "extra").exists() and not (target / "sub/deep").exists()
+
+
+def test_the_state_lists_at_most_fifty_differences(world: LocalWorld, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(source, {f"f{i}": "x" * i for i in range(80)})
+    target.mkdir()
+    state = kind_of(source, target).observe(world).state
+    assert state["files"] == 80 and state["bytes"] == sum(range(80))
+    assert state["differences"] == 80 and len(state["sample"]) == 50
+
+
+def test_a_source_that_is_not_there_is_an_error_not_a_difference(
+    world: LocalWorld, tmp_path: Path
+) -> None:
+    with pytest.raises(Errored, match="No such file"):
+        kind_of(tmp_path / "missing", tmp_path).observe(world)
+
+
+SSH = """#!/bin/sh
+# What sshd would do: run the command in the other machine's home folder.
+echo "$@" >>{log}
+while [ "$1" != ops@203.0.113.10 ]; do shift; done
+shift
+HOME={home}; export HOME; cd "$HOME" && exec /bin/sh -c "$*"
+"""
+
+
+@pytest.fixture
+def west(tmp_path: Path) -> Path:
+    """The home folder of a host in the west, and a remote shell that leads there."""
+    home = tmp_path / "west-home"
+    home.mkdir()
+    shell = tmp_path / "ssh"
+    shell.write_text(SSH.format(log=tmp_path / "ssh.log", home=home))
+    shell.chmod(0o755)
+    return home
+
+
+@pytest.fixture
+def pair(tmp_path: Path, world: LocalWorld) -> LocalWorld:
+    host = Host(name="west", address="203.0.113.10", user="ops", port=2222)
+    world.pool._inventory = Inventory(hosts=(host,))
+    return world
+
+
+def test_a_push_is_undone_on_the_host_it_went_to(
+    pair: LocalWorld, trees: tuple[Path, Path], west: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, _ = trees
+    write(west / "shop dir", {"changed": "there before", "extra": "e"})
+    was = snapshot(west / "shop dir")
+    kind = Rsync.model_validate({
+        "source": f"{source}/", "to": "west", "destination": "shop dir", "delete": True,
+        "rsh": str(tmp_path / "ssh"),
+    })
+    life = Life(pair, kind)
+    assert life.forward().ok
+    assert snapshot(west / "shop dir") == snapshot(source)
+    assert "-p 2222" in (tmp_path / "ssh.log").read_text()
+    assert not (tmp_path / "home/.local").exists(), "what was there is kept where it was"
+    actions = kind.undo(life.before)
+    assert not isinstance(actions, Irreversible)
+    (action,) = actions
+    assert isinstance(action, RunCommand) and (action.host, action.run_as) == ("west", "ops")
+    monkeypatch.setenv("HOME", str(west))
+    with local_world(tmp_path / "other") as there:
+        here = action.model_copy(update={"host": None, "run_as": None})
+        assert there.perform((here,))[0].ok
+    assert snapshot(west / "shop dir") == was
+
+
+def test_a_pull_is_undone_here(
+    pair: LocalWorld, trees: tuple[Path, Path], west: Path, tmp_path: Path
+) -> None:
+    _, target = trees
+    write(west / "up", {"a": "1", "b/c": "2"})
+    was = snapshot(target)
+    kind = Rsync.model_validate({
+        "source": "up/", "from": "west", "destination": str(target), "delete": True,
+        "rsh": str(tmp_path / "ssh"),
+    })
+    life = Life(pair, kind)
+    assert life.forward().ok and snapshot(target) == snapshot(west / "up")
+    life.back()
+    assert snapshot(target) == was
+
+
+def test_a_remote_shell_that_fails_keeps_the_target_untouched(
+    pair: LocalWorld, trees: tuple[Path, Path], west: Path, tmp_path: Path
+) -> None:
+    source, _ = trees
+    kind = Rsync.model_validate({
+        "source": f"{source}/", "to": "west", "destination": "x", "rsh": str(tmp_path / "ssh"),
+    })
+    before = kind.observe(pair)
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexit 255\n")
+    result = pair.perform(kind.plan(before).actions)[0]
+    assert not result.ok and result.data["exit_code"] == 255
+    assert list(west.iterdir()) == []
+
+
+def test_a_machine_outside_the_inventory_cannot_be_put_back() -> None:
+    kind = Rsync(source="/a/", destination="backup@nas:/b")
+    undone = kind.undo(Observation(state={"differences": 1}))
+    assert isinstance(undone, Irreversible) and "to:" in undone.why
+    assert kind.undo(Observation(state={"differences": 0})) == ()
+
+
+@pytest.mark.parametrize("args", [
+    {"source": "a:/x", "destination": "b:/y"}, {"source": "a:/x", "to": "b", "destination": "/y"},
+    {"source": "a:/x", "from": "a", "destination": "/y"}, {"source": "~/x", "destination": "/y"},
+    {"source": "/x", "destination": "/y", "options": ["-n"]},
+    {"source": "/x", "destination": "/y", "options": ["--backup-dir=/z"]},
+    {"source": "/x", "destination": "/y", "options": ["/z"]},
+])
+def test_senseless_keys_are_refused(args: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Rsync.model_validate(args)
