@@ -104,7 +104,8 @@ class _NodeRun:
         if planned.actions:
             self._act(number, before, complete(planned.actions, self.step))
         else:
-            self._conclude(number, before, [], reason=planned.reason, first=before)
+            reason = "" if kind.check else planned.reason
+            self._conclude(number, before, [], reason=reason, first=before)
 
     def _act(self, number: int, before: Observation, actions: Sequence[Action]) -> None:
         self.event("intent", number, before=to_json(before), actions=[to_json(a) for a in actions])

@@ -84,7 +84,11 @@ class _Driver:
     # -- forward ---------------------------------------------------------------------------
 
     def _forward(self) -> None:
-        done = {s.id for s in self.ctx.plan.steps if finished(self.ctx.state, s)}
+        done: set[str] = set()
+        for step in self.ctx.plan.steps:
+            # A step that was left out is no shortcut past those before it.
+            if done.issuperset(step.after) and finished(self.ctx.state, step):
+                done.add(step.id)
         after = {
             s.id: tuple(name for name in s.after if name not in done)
             for s in self.ctx.plan.steps if s.id not in done

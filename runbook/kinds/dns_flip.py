@@ -179,7 +179,10 @@ class DnsFlip(Kind):
         return (ChangeRecordSet(zone=zone_name(self.zone), changes=reversed_all(changes)),)
 
     def preview(self) -> tuple[str, ...]:
-        pairs = ", ".join(f"{old} → {new}" for old, new in self._addresses.pairs)
+        pairs = ", ".join(
+            " → ".join(str(side).removesuffix("/32").removesuffix("/128") for side in pair)
+            for pair in self._addresses.pairs
+        )
         return (f"in {self.zone}: {pairs}", *(f"leave {name} as it is" for name in self.leave))
 
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:

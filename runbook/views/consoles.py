@@ -17,5 +17,11 @@ def plain_console(stream: IO[str] | None = None, *, width: int | None = None) ->
     )
 
 
+def styled_console() -> Console:
+    """A console on standard output for texts of our own, in which ``[bold]`` is markup. What a
+    host or a file says goes through ``rich.markup.escape`` first."""
+    return Console(highlight=False, emoji=False)
+
+
 def ascii_only(console: Console) -> bool:
     return not console.encoding.lower().startswith("utf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -11,14 +12,14 @@ from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
 from runbook.model.runstate import RunState
 from runbook.sandbox.judgement import Judgement
-from runbook.views.consoles import plain_console
+from runbook.views.consoles import styled_console
 
 
 def show_head(plan: Plan, file: Path) -> None:
     """What is going to be shown, and that nothing real is touched."""
-    console = plain_console()
+    console = styled_console()
     console.print(Panel(
-        f"[bold]{plan.title}[/bold]\n"
+        f"[bold]{escape(plan.title)}[/bold]\n"
         f"{len(plan.steps)} steps, digest {plan.digest[:12]}\n\n"
         "Two datacenters, name servers, SSH hosts and a shop come up on this machine, as an "
         "ordinary user; customers place orders all the while, and count afterwards what they "
@@ -33,7 +34,7 @@ def show_verdict(
     ok: bool,
 ) -> None:
     """The judge's numbers, whether the world is as before, and where to read more."""
-    console = plain_console()
+    console = styled_console()
     table = Table(title="What the customers saw", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")

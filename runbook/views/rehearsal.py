@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from runbook.engine.driver import Driven
 from runbook.engine.probe import Probed, ProbeReport
@@ -13,8 +14,9 @@ from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
 from runbook.planning.timeline import Timeline
 from runbook.sandbox.judgement import Judgement
-from runbook.views.consoles import plain_console
+from runbook.views.consoles import styled_console
 
+_LONGEST = 200
 _MARKS = {"read": "[green]read[/]", "simulated": "[cyan]simulated[/]",
           "skipped": "[dim]skipped[/]", "unknown": "[red]unknown[/]"}
 
@@ -26,7 +28,7 @@ def show_offline(plan: Plan, timeline: Timeline, *, ok: bool, as_json: bool) -> 
             "level": "plan", "digest": plan.digest, "ok": ok, "total_seconds": timeline.total,
             "fits_window": timeline.fits_window}))
         return
-    console = plain_console()
+    console = styled_console()
     fits = {True: "fits the window", False: "does NOT fit the window", None: "no window given"}
     console.print(
         f"Rehearsed offline: {len(plan.steps)} steps, {format_duration(timeline.total)} by "
@@ -41,16 +43,18 @@ def show_probe(report: ProbeReport, *, as_json: bool) -> None:
             "level": "probe", "ok": report.ok, "fidelity": report.fidelity,
             "counts": report.counts, **report.model_dump(mode="json")}))
         return
-    console = plain_console()
-    table = Table(title="Probe: what each step would do, read from the world as it is",
-                  title_justify="left")
-    table.add_column("step", overflow="fold")
-    table.add_column("known by")
-    table.add_column("would do", overflow="fold", ratio=1)
-    table.add_column("way back", overflow="fold")
+    console = styled_console()
+    console.print("[bold]Probe[/]: what each step would do, read from the world as it is\n")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
     for node in report.nodes:
-        table.add_row(node.node, _MARKS[node.how], _would(node), node.undo)
+        lines = Text.assemble((node.node, "bold"), "  ", _would(node))
+        if node.would and node.undo != "nothing to undo":
+            lines.append(f"\nway back: {node.undo}", style="dim")
+        table.add_row(_MARKS[node.how], lines)
     console.print(table)
+    console.print()
     counts = ", ".join(f"{number} {how}" for how, number in report.counts.items() if number)
     console.print(f"Fidelity {report.fidelity:.0%}: {counts}. Nothing was changed.")
     problems = [node for node in report.nodes if node.problem]
@@ -60,11 +64,13 @@ def show_probe(report: ProbeReport, *, as_json: bool) -> None:
 
 
 def _would(node: Probed) -> str:
-    from rich.markup import escape
-
     if not node.would:
-        return escape(node.says)
-    return escape("; ".join(_action(action) for action in node.would))
+        return _short(node.says)
+    return "; ".join(_action(action) for action in node.would)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _action(action: dict[str, Any]) -> str:
@@ -96,7 +102,7 @@ def show_played(
             "why": driven.why, "changed": changed,
             "judgement": judgement.model_dump(mode="json") if judgement else None}))
         return
-    console = plain_console()
+    console = styled_console()
     if judgement is not None:
         console.print(
             f"Judge: {judgement.writes_acknowledged} writes acknowledged, "

@@ -291,3 +291,17 @@ def test_declared_outputs_are_typed(tmp_path: Path) -> None:
     lab = Lab(tmp_path, plan)
     lab.drive()
     assert lab.state.nodes["a"].outputs == {"rows": 42}
+
+
+def test_a_step_left_out_is_no_shortcut_past_those_before_it(tmp_path: Path) -> None:
+    plan = Plan(runbook="r", steps=(
+        step("a", "log", args={"line": "a"}),
+        step("b", "log", after=["a"], args={"line": "b"}).model_copy(
+            update={"skipped": "left out", "nodes": ()}),
+        step("c", "log", after=["b"], args={"line": "c"})))
+    lab = Lab(tmp_path, plan)
+    lab.outside.unreachable = {"a"}
+    driven = lab.drive()
+    assert driven is not None
+    assert driven.exit_code is ExitCode.ROLLED_BACK
+    assert lab.outside.effects == []

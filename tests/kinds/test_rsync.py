@@ -201,7 +201,7 @@ def test_a_source_that_is_not_there_is_an_error_not_a_difference(
 SSH = """#!/bin/sh
 # What sshd would do: run the command in the other machine's home folder.
 echo "$@" >>{log}
-while [ "$1" != ops@203.0.113.10 ]; do shift; done
+until [ "${{1#*@}}" = 203.0.113.10 ]; do shift; done
 shift
 HOME={home}; export HOME; cd "$HOME" && exec /bin/sh -c "$*"
 """

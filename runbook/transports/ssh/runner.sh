@@ -5,6 +5,9 @@
 #     NONCE STATUS WORD OUTLEN ERRLEN
 # and as many raw bytes. What comes before a nonce is noise and is skipped by the reader.
 #
+# A redirection that fails ends a shell at a special built-in (":", "exec") and at no other, so
+# files are tried with "true" first.
+#
 # POSIX sh (dash, bash, busybox ash) with mkdir, mv, rm, cat, head, tail, stat, sync, sleep,
 # timeout, setsid and flock. Everything here is a function definition: only a last line, which
 # the client adds, starts it, so half of a program does nothing. Groups are signalled in the one
@@ -239,7 +242,7 @@ r_epoch() {
 }
 
 r_fence() {
-  { : >>"$R_ROOT/fence.lock"; } 2>/dev/null || { r_error "the spool cannot be written"; return; }
+  { true >>"$R_ROOT/fence.lock"; } 2>/dev/null || { r_error "the spool cannot be written"; return; }
   exec 7>>"$R_ROOT/fence.lock"
   flock 7
   r_epoch
@@ -278,7 +281,7 @@ r_launch() {
     r_epoch
     if [ "$r_epoch_wanted" -lt "$R_EPOCH" ]; then r_reply fenced "$R_EPOCH"; return; fi
     [ -d "$r_dir" ] || mkdir -p "$r_dir" 2>/dev/null
-    if ! { : >>"$r_dir/lock"; } 2>/dev/null; then
+    if ! { true >>"$r_dir/lock"; } 2>/dev/null; then
       r_error "the spool $r_dir cannot be written"
       return
     fi
@@ -359,8 +362,8 @@ r_plain() {
     r_rc=$?
   fi
   r_output done "$r_rc" "$r_dir" 0 0 "$2"
-  : >"$r_dir/out"
-  : >"$r_dir/err"
+  true >"$r_dir/out"
+  true >"$r_dir/err"
 }
 
 # Signal $1 to the job's group and to all of R_TREE, which may have left the group.
@@ -393,7 +396,13 @@ r_tree() {
 # kill JOB HASH =USER =PASSWORD: TERM, and KILL after five seconds.
 r_kill() {
   r_dir=$R_ROOT/$1 r_group=
-  { read -r r_group <"$r_dir/pgid"; } 2>/dev/null
+  r_tries=5
+  while ! { read -r r_group <"$r_dir/pgid"; } 2>/dev/null; do
+    # Its supervisor may be about to start it.
+    r_tries=$((r_tries - 1))
+    if [ "$r_tries" = 0 ] || ! [ -f "$r_dir/lock" ] || r_shared "$r_dir" 1; then break; fi
+  done
+  exec 8<&-
   if ! [ "$r_group" ]; then r_reply not_started; return; fi
   r_text "$3"; r_user=$R_V
   r_text "$4"; r_password=$R_V

@@ -1,0 +1,95 @@
+"""``runbook plan`` on a whole folder: YAML, inventory, zone file, every real kind it names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+RUNBOOK = """\
+runbook: small
+title: Move a little
+window: {start: 2009-09-12 01:00, timezone: America/New_York, duration: 2h}
+inventory: hosts.yml
+vars: {old: 198.51.100.10, new: 203.0.113.10, count: 1}
+zones: {shop.example: {servers: [192.0.2.53], file: shop.zone}}
+steps:
+  - id: ttl
+    kind: dns.ttl
+    with: {zone: shop.example, points_at: "{{ old }}", ttl: 60}
+  - id: waited
+    kind: dns.wait_ttl
+    with: {of: ttl}
+  - id: work
+    kind: shell
+    hosts: role=web
+    with: {command: "echo n={{ count }} {{ host.address }}"}
+    outputs: {seen: {take: regex, pattern: 'n=(.*)'}}
+    verify:
+      - {tcp: "{{ new }}:80"}
+      - {that: "count == 1"}
+  - id: flip
+    kind: dns.flip
+    with: {zone: shop.example, from: "{{ old }}", to: "{{ new }}"}
+    when: outputs.work.by_host['web1'].seen == '1'
+"""
+HOSTS = """\
+hosts:
+  web1: {address: 203.0.113.10, roles: [web]}
+  web2: {address: 203.0.113.11, roles: [web]}
+"""
+ZONE = """\
+$TTL 3600
+@ SOA ns1 hostmaster 1 3600 600 86400 300
+@ NS ns1
+ns1 A 192.0.2.53
+www A 198.51.100.10
+"""
+
+
+def _plan(folder: Path, *options: str, text: str = RUNBOOK) -> subprocess.CompletedProcess[str]:
+    (folder / "hosts.yml").write_text(HOSTS)
+    (folder / "shop.zone").write_text(ZONE)
+    (folder / "move.yml").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-m", "runbook", "plan", str(folder / "move.yml"), *options],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8",
+             "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def test_it_shows_commands_and_differences(tmp_path: Path) -> None:
+    done = _plan(tmp_path)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "− www.shop.example. 3600 A 198.51.100.10", "+ www.shop.example. 60 A 198.51.100.10",
+        "+ www.shop.example. 60 A 203.0.113.10", "echo n=1 203.0.113.11",
+        "only when outputs.work.by_host['web1'].seen == '1'", "before the window closes",
+    ):
+        assert part in done.stdout, done.stdout
+
+
+def test_json_and_graphs(tmp_path: Path) -> None:
+    data = json.loads(_plan(tmp_path, "--json").stdout)
+    assert [step["id"] for step in data["steps"]] == ["ttl", "waited", "work", "flip"]
+    assert data["steps"][3]["changes"][0]["after"]["rdatas"] == ["203.0.113.10"]
+    assert _plan(tmp_path, "--graph", "mermaid").stdout.startswith("flowchart TD\n")
+    assert _plan(tmp_path, "--graph", "dot").stdout.startswith('digraph "small" {')
+
+
+def test_faults_come_with_their_place_and_the_codes_of_bad_input(tmp_path: Path) -> None:
+    bad = RUNBOOK.replace("role=web", "role=wbe").replace("of: ttl", "of: tll")
+    done = _plan(tmp_path, text=bad)
+    assert done.returncode == 10
+    assert "move.yml:16:12: error: 'role=wbe' is no host" in done.stderr
+    assert "did you mean 'web'?" in done.stderr
+    assert "move.yml:13:16: error: there is no step 'tll'" in done.stderr
+    assert "nothing was touched" in done.stderr
+
+
+def test_a_variable_can_be_set(tmp_path: Path) -> None:
+    done = _plan(tmp_path, "--var", "count=2")
+    assert done.returncode == 0, done.stderr
+    assert "echo n=2 203.0.113.11" in done.stdout
