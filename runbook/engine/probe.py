@@ -118,7 +118,7 @@ def _probe_node(
         kind = kind_class.model_validate(args)
     except (TemplateFault, ValueError) as fault:
         if node.late:
-            return told("skipped", f"needs outputs of earlier steps: {fault}")
+            return told("skipped", "needs outputs of earlier steps")
         return told("unknown", str(fault), problem=True)
     try:
         now = kind.observe(reads)
@@ -142,7 +142,8 @@ def _probe_node(
             return told("skipped", f"would hold only after earlier steps; now: {verdict.seen}")
         return told(how, verdict.seen, problem=True)
     if not planned.actions:
-        return told(how, planned.reason or verdict.seen, undo="nothing to undo")
+        says = verdict.seen if kind_class.check else planned.reason or verdict.seen
+        return told(how, says, undo="nothing to undo")
     return told(how, "", would=tuple(to_json(a) for a in planned.actions),
                 undo=_undo_words(kind, step, node, now))
 

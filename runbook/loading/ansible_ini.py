@@ -95,17 +95,17 @@ class _Reader:
             self._problems.add(f"this line cannot be split into words: {fault}", at)
             return
         first = _WORD.match(text)
-        length = len(first[0]) if first else 1
         pattern = words[0]
         if "=" in pattern:
             self._problems.add("a host name is wanted here before any variable", at)
             return
-        place = Position(self._file, at.line, at.column, length)
+        place = Position(self._file, at.line, at.column, len(first[0]) if first else 1)
         names = self.builder.add_hosts(self._group, pattern, place)
         for word in words[1:]:
             name, equals, value = word.partition("=")
-            offset = max(text.find(word if equals else name), 0)
-            position = Position(self._file, at.line, at.column + offset, len(word))
+            stands = re.search(rf"(?<!\S){re.escape(name + equals)}\S*", text)
+            start, length = (stands.start(), len(stands[0])) if stands else (0, 1)
+            position = Position(self._file, at.line, at.column + start, length)
             if not equals:
                 self._problems.add(f"`{word}` is not a variable, as name=value", position)
                 continue

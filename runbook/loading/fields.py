@@ -89,6 +89,7 @@ class Fields:
         self.path = path
         self.what = what
         self.raw: dict[str, Any] = {}
+        self.usable = isinstance(raw, dict)
         self._known = frozenset(known)
         if not isinstance(raw, dict):
             ctx.fault(path, f"{what} wants a mapping, not {describe(raw)}", self._example())
@@ -101,7 +102,8 @@ class Fields:
                 )
 
     def _example(self) -> str:
-        return "its keys are: " + ", ".join(sorted(self._known))
+        few = len(self._known) <= 12
+        return "its keys are: " + ", ".join(sorted(self._known)) if few else ""
 
     def __contains__(self, key: str) -> bool:
         return self.raw.get(key) is not None
@@ -114,7 +116,7 @@ class Fields:
 
     def require(self, key: str, hint: str = "") -> None:
         """A diagnostic when the key is missing or empty."""
-        if self.raw and key not in self:
+        if self.usable and key not in self:
             at = self.ctx.key_at(self.where(key)) if key in self.raw else self.ctx.at(self.path)
             self.ctx.problems.add(f"`{key}` is missing in {self.what}", at, hint)
 

@@ -68,7 +68,7 @@ def read_secrets(ctx: Context, raw: dict[str, Any]) -> tuple[SecretRef, ...]:
         fields = Fields(ctx, path, value, ("env", "file", "command"), f"secret `{name}`")
         given = [key for key in ("env", "file", "command") if key in fields]
         if len(given) != 1:
-            if fields.raw or value == {}:
+            if fields.usable:
                 ctx.fault(path, f"secret `{name}` wants exactly one of env, file and command")
             continue
         source = given[0]

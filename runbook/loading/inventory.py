@@ -23,7 +23,7 @@ from runbook.loading.ansible import read_ansible_yaml
 from runbook.loading.ansible_ini import read_ansible_ini
 from runbook.loading.fields import Context, Fields
 from runbook.loading.problems import Problems
-from runbook.loading.yaml import decode, parse
+from runbook.loading.yaml import decode, parse, read_bytes
 from runbook.model.inventory import Host, Inventory, Site
 from runbook.model.runbook import ValuePath
 from runbook.templating import is_template
@@ -40,14 +40,9 @@ def read_inventory_file(
     path: Path, problems: Problems, *, named_at: Position | None = None
 ) -> Inventory:
     """The inventory in a file, its format told by its content. Faults go to ``problems``."""
-    try:
-        data = path.read_bytes()
-    except OSError as fault:
-        reason = (fault.strerror or type(fault).__name__).lower()
-        problems.add(
-            f"cannot read the inventory {path}: {reason}", named_at,
-            "the path is relative to the runbook's folder",
-        )
+    hint = "the path is relative to the runbook's folder"
+    data = read_bytes(path, problems, named_at=named_at, hint=hint)
+    if data is None:
         return Inventory()
     if data.startswith(b"#!"):
         problems.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from runbook.loading.fields import Context, Fields, describe
+from runbook.loading.fields import Fields, describe
 from runbook.model.runbook import OutputSpec, Poll, Retry
 
 TAKE = ("stdout", "json", "regex", "exit_code")
@@ -138,15 +138,16 @@ def read_hosts(fields: Fields) -> str | list[str] | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):
-        return [one for one in value if _is_text(fields.ctx, fields, one, value.index(one))]
+        return [one for index, one in enumerate(value) if _is_text(fields, one, index)]
     fields.wrong("hosts", "a host expression or a list of them", value, "like east and db")
     return None
 
 
-def _is_text(ctx: Context, fields: Fields, value: Any, index: int) -> bool:
+def _is_text(fields: Fields, value: Any, index: int) -> bool:
     if isinstance(value, str):
         return True
-    ctx.fault((*fields.where("hosts"), index), f"a host name is wanted, not {describe(value)}")
+    path = (*fields.where("hosts"), index)
+    fields.ctx.fault(path, f"a host expression is wanted, not {describe(value)}")
     return False
 
 

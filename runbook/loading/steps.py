@@ -89,7 +89,7 @@ class StepReader:
             ctx, path, self._without_strays(raw, path), STEP_KEYS,
             f"step `{named}`" if isinstance(named, str) else "a step",
         )
-        if not fields.raw and not isinstance(raw, dict):
+        if not fields.usable:
             return None
         fields.require("id", "every step has a name of its own, like `id: lower-ttl`")
         id_ = fields.raw_text("id")
@@ -97,7 +97,8 @@ class StepReader:
         kind = self._kind(fields)
         playbook = self._playbook(fields)
         args = fields.mapping("with")
-        if kind is not None:
+        written = fields.raw.get("with")
+        if kind is not None and (written is None or isinstance(written, dict)):
             check_arguments(ctx, path, fields.where("with"), kind, args)
         if playbook is not None:
             self._check_parameters(fields, playbook, args)
@@ -169,7 +170,7 @@ class StepReader:
             )
             return None
         if name is None:
-            if fields.raw and not playbook and "kind" not in fields:
+            if not playbook and "kind" not in fields:
                 fields.ctx.problems.add(
                     f"{fields.what} has neither `kind` nor `playbook`",
                     fields.ctx.at(fields.path), "`runbook kinds` lists the kinds of step",

@@ -38,12 +38,14 @@ def read_window(ctx: Context, path: ValuePath, raw: object) -> Window | None:
         _zone(ctx, (*fields.where("announce_in"), *((index,) if in_list else ())), place)
     if duration == 0:
         ctx.fault(fields.where("duration"), "a window of no length")
-    if text is None or duration is None or (name is not None and zone is None):
+    if text is None:
         return None
     try:
-        start = moment(text, zone)
+        start = moment(text, zone if name is None or zone else ZoneInfo("UTC"))
     except BadMoment as fault:
         ctx.fault(fields.where("start"), str(fault), fault.hint)
+        return None
+    if duration is None or (name is not None and zone is None):
         return None
     return Window(start=start, duration=duration, timezone=name or "UTC", announce_in=places)
 

@@ -27,7 +27,7 @@ _MOST_EXPANDED = 100_000
 """Values that aliases may add to a document."""
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _PLAIN_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", _TEXT_TAG})
-_QUOTE_TEMPLATE = 'quote a template: "{{ … }}"'
+_QUOTE_TEMPLATE = 'write "{{ … }}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,22 @@ def read_document(
 
     ``named_at`` is where another file names this one, for the error when it cannot be read.
     """
+    data = read_bytes(path, problems, named_at=named_at)
+    return None if data is None else parse(data, path, problems, words=words)
+
+
+def read_bytes(
+    path: Path, problems: Problems, *, named_at: Position | None = None, hint: str = ""
+) -> bytes | None:
+    """The bytes of a file; None, with a diagnostic, when it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as fault:
-        reason = fault.strerror or type(fault).__name__
-        problems.add(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}", named_at)
-        return None
-    return parse(data, path, problems, words=words)
+        reason = (fault.strerror or type(fault).__name__).lower()
+    except ValueError as fault:  # a path with a NUL in it
+        reason = str(fault)
+    problems.add(f"cannot read {str(path)!r}: {reason}", named_at, hint)
+    return None
 
 
 def parse(
@@ -264,6 +273,12 @@ class _Builder:
         return value
 
     def _mapping(self, node: _Node, path: ValuePath) -> dict[str, Any]:
+        if node.flow and node.items and node.items[0].flow and node.items[0].shape == "map":
+            self._problems.add(
+                "a template has to stand in quotes", self.values[path], _QUOTE_TEMPLATE,
+                last_word=True,
+            )
+            return {}
         made: dict[str, Any] = {}
         merged: list[_Node] = []
         pairs = zip(node.items[::2], node.items[1::2], strict=True)
@@ -309,19 +324,20 @@ class _Builder:
         position = Position(self._file, node.line, node.column, node.length)
         if node.shape != "scalar":
             self._problems.add(
-                "a key is a text, not a collection", position,
-                _QUOTE_TEMPLATE if node.flow and node.shape == "map" else "",
+                "a key is a text, not a collection", position, last_word=True
             )
             return None
         if not node.plain:
             return node.value
         value = resolve_plain(node.value, words=False)
         if isinstance(value, Trap):
-            self._problems.add(f"as a key, {value.message}", position, value.hint)
+            self._problems.add(
+                f"as a key, {value.message}", position, value.hint, last_word=True
+            )
             return node.value
         if not isinstance(value, str):
             shown = node.value or "nothing"
             hint = f'quote it: "{node.value}"' if node.value else "write the key before the `:`"
-            self._problems.add(f"a key is a text, not {shown}", position, hint)
+            self._problems.add(f"a key is a text, not {shown}", position, hint, last_word=True)
             return node.value or None
         return value

@@ -37,7 +37,9 @@ class NodeStatus:
     undo_started_at: float | None = None
     undo_ended_at: float | None = None
     intended: bool = False
-    """An intent exists: effects may have happened."""
+    """An intent exists that did not end as *errored*: effects may have happened."""
+    intended_before: bool = False
+    """The same, as it was before the latest intent."""
     detail: str = ""
     """Last words: what was seen, the error, why skipped."""
     question: str = ""
@@ -196,7 +198,7 @@ def _intent(run: RunState, e: Event) -> None:
     n.after, n.undo_begun = None, False
     if n.before is None:
         n.before = e.data.get("before")
-    n.intended = True
+    n.intended_before, n.intended = n.intended, True
     n.started_at = n.started_at if n.started_at is not None else e.ts
     n.ended_at = None
 
@@ -238,6 +240,10 @@ def _failed(run: RunState, e: Event) -> None:
 
 
 def _errored(run: RunState, e: Event) -> None:
+    n = run.nodes[e.node]
+    if n.state is NodeState.STARTED:
+        # Nobody could be asked, so this attempt changed nothing.
+        n.intended = n.intended_before
     _end(run, e, NodeState.ERRORED, str(e.data.get("error", "")))
 
 

@@ -45,7 +45,7 @@ def dot(plan: Plan, timeline: Timeline) -> str:
     for step in plan.steps:
         label = "\\n".join(_dot_text(line) for line in _label(step))
         extra = ""
-        if step.id in timeline.critical_path:
+        if timeline.slots[step.id].critical:
             extra = ", color=red, penwidth=2"
         elif step.skipped is not None:
             extra = ", style=dashed, fontcolor=gray"

@@ -42,9 +42,6 @@ class Groups:
         """Every name that was declared to stand for several."""
         return tuple(self._members)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._known or name in self._members
-
     def steps(self, name: str) -> tuple[str, ...]:
         """The real steps behind an id, without repeats. Unknown names mean nothing."""
         known = self._known.get(name)

@@ -111,7 +111,8 @@ def build_timeline(plan: Plan) -> Timeline:
     no_return = one_way[0] if one_way else None
     slots = {
         step.id: Slot(
-            step.id, starts[step.id], ends[step.id], levels[step.id], step.id in path,
+            step.id, starts[step.id], ends[step.id], levels[step.id],
+            step.skipped is None and step.id in path,
             None if no_return is not None and ends[step.id] >= no_return else backs[step.id],
         )
         for step in plan.steps

@@ -129,8 +129,7 @@ class _PlanView:
     def _marks(self, slot: Slot, beside: bool) -> Text:
         critical, parallel = ("*", "|") if self._ascii else ("●", "∥")
         marks = Text()
-        on_path = slot.step in self._timeline.critical_path
-        marks.append(critical if on_path else " ", "bold red")
+        marks.append(critical if slot.critical else " ", "bold red")
         marks.append(parallel if beside else " ", "cyan")
         return marks
 
@@ -239,7 +238,7 @@ def plan_json(
             "announce_in": list(window.announce_in),
         },
         "steps": [
-            _step_json(step, timeline.slots[step.id], timeline, previews[step.id])
+            _step_json(step, timeline.slots[step.id], previews[step.id])
             for step in plan.steps
         ],
         "critical_path": list(timeline.critical_path),
@@ -267,7 +266,7 @@ def plan_json(
 
 
 def _step_json(
-    step: PlannedStep, slot: Slot, timeline: Timeline, found: StepPreview
+    step: PlannedStep, slot: Slot, found: StepPreview
 ) -> dict[str, Any]:
     return {
         "id": step.id,
@@ -275,7 +274,7 @@ def _step_json(
         "title": step.title,
         "after": list(step.after),
         "level": slot.level,
-        "critical": step.id in timeline.critical_path,
+        "critical": slot.critical,
         "start": slot.start,
         "end": slot.end,
         "estimate": step.estimate,

@@ -299,3 +299,35 @@ def test_a_machine_outside_the_inventory_cannot_be_put_back() -> None:
 def test_senseless_keys_are_refused(args: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Rsync.model_validate(args)
+
+
+MEDDLER = """#!/bin/sh
+case "$*" in
+  *--dry-run* | *--files-from*) ;;
+  *) echo "newer" >{source}/same; echo "brand new" >{source}/late ;;
+esac
+exec {rsync} "$@"
+"""
+
+
+def test_what_changed_during_the_copy_is_told_by_undo(
+    world: LocalWorld, trees: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = trees
+    meddler = tmp_path / "bin/rsync"
+    meddler.parent.mkdir()
+    meddler.write_text(MEDDLER.format(source=source, rsync=shutil.which("rsync")))
+    meddler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{meddler.parent}:{os.environ['PATH']}")
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, delete=True))
+    life.forward()
+    assert (target / "late").exists() and (target / "same").read_text() == "newer\n"
+    actions = life.kind.undo(life.before)
+    assert not isinstance(actions, Irreversible)
+    result = world.perform(actions)[0]
+    assert not result.ok and result.data["exit_code"] == 3
+    assert result.data["stderr"].splitlines()[-1] == "same"
+    now = snapshot(target)
+    del now["same"], was["same"]
+    assert now == was, "all the rest was put back"

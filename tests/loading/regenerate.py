@@ -25,7 +25,9 @@ def cases() -> list[Path]:
 
 def expected_file(case: Path) -> Path:
     """Where the expected text of a case is kept, relative to the folder."""
-    return case.with_name("expected.txt") if case.name == "runbook.yml" else case.with_suffix(".txt")
+    if case.name == "runbook.yml":
+        return case.with_name("expected.txt")
+    return case.with_suffix(".txt")
 
 
 def errors_of(case: Path, kinds: Mapping[str, type[Kind]]) -> str:

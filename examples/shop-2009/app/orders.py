@@ -2,7 +2,7 @@
 
     orders.py export FILE   a consistent copy of the orders, also while the shop runs
     orders.py merge FILE    take over the orders of FILE that are missing here
-    orders.py count         how many orders there are
+    orders.py count [FILE]  how many orders there are, here or in FILE
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def merge(path: Path) -> int:
     return taken
 
 
-def count() -> int:
-    link = sqlite3.connect(DATABASE)
+def count(path: Path = DATABASE) -> int:
+    link = sqlite3.connect(path)
     (number,) = link.execute("SELECT count(*) FROM orders").fetchone()
     link.close()
     return number
@@ -43,11 +43,11 @@ def count() -> int:
 def main(args: list[str]) -> int:
     if args[:1] == ["export"] and len(args) == 2:
         export(Path(args[1]))
-        print(f"exported {count()} orders")
+        print(f"exported {count(Path(args[1]))} orders")
     elif args[:1] == ["merge"] and len(args) == 2:
         print(f"merged {merge(Path(args[1]))} orders")
-    elif args == ["count"]:
-        print(count())
+    elif args[:1] == ["count"] and len(args) <= 2:
+        print(count(*map(Path, args[1:])))
     else:
         print(__doc__, file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _READ = 256 * 1024
 _NOISE_LIMIT = 1024 * 1024
-_END_PATIENCE = 5.0
+_END_PATIENCE = 1.0
 
 
 class SessionLost(Exception):
@@ -95,7 +95,8 @@ class ProcessWire:
         return os.read(self._out.fileno(), _READ)
 
     def close(self) -> None:
-        """End of input ends the runner; one that does not end is killed."""
+        """End of input ends the runner; one that does not end (it waits for a job) is killed,
+        which is no harm to the job."""
         self._selector.close()
         self._in.close()
         self._out.close()

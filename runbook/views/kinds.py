@@ -1,0 +1,215 @@
+"""The kinds of step, told by their own classes: a table of all, and one explained."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from runbook.model.duration import format_duration
+from runbook.model.kind import Kind
+from runbook.views.consoles import plain_console
+
+_SCOPES = {
+    "host": "on each of its `hosts:`",
+    "controller": "on the controller alone",
+    "either": "on each of its `hosts:`, or on the controller without them",
+}
+_WIDTH = 100
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def rows(kinds: Mapping[str, type[Kind]]) -> list[dict[str, Any]]:
+    """JSON values: ``kind``, ``summary`` and ``check`` of every kind, in the registry's order."""
+    return [
+        {"kind": name, "summary": summary(kind), "check": kind.check}
+        for name, kind in kinds.items()
+    ]
+
+
+def summary(kind: type[Kind]) -> str:
+    """The first line of its docstring."""
+    return _documentation(kind).partition("\n")[0]
+
+
+def describe(kind: type[Kind]) -> dict[str, Any]:
+    """JSON values: all there is to know of one kind.
+
+    ``kind summary text scope check idempotent undo poll estimate outputs example`` and ``keys``,
+    each with ``key type required default description``.
+    """
+    _, _, text = _documentation(kind).partition("\n")
+    return {
+        "kind": kind.name,
+        "summary": summary(kind),
+        "text": text.strip(),
+        "scope": kind.scope,
+        "check": kind.check,
+        "idempotent": kind.idempotent,
+        "undo": undo_text(kind),
+        "poll": kind.poll.model_dump() if kind.poll is not None else None,
+        "estimate": kind.estimate,
+        "keys": _keys(kind),
+        "outputs": dict(kind.output_names),
+        "example": kind.example,
+    }
+
+
+def undo_text(kind: type[Kind]) -> str:
+    """How it is undone: what the docstring of its ``undo`` says."""
+    said = kind.undo.__doc__
+    if kind.check:
+        return "There is nothing to undo: it only looks."
+    if said is None or said == Kind.undo.__doc__:
+        return "Derived from the state that was observed before it acted."
+    return " ".join(inspect.cleandoc(said).split())
+
+
+def show_kinds(kinds: Mapping[str, type[Kind]], console: Console | None = None) -> None:
+    out = console or plain_console()
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in rows(kinds):
+        table.add_row(Text(row["kind"], style="bold cyan"), _prose(row["summary"]))
+    out.print(table, soft_wrap=False)
+    out.print(Text("\nrunbook explain KIND tells all about one.", style="dim"))
+
+
+def show_kind(kind: type[Kind], console: Console | None = None) -> None:
+    out = console or plain_console()
+    told = describe(kind)
+    width = min(out.width, _WIDTH)
+
+    def say(text: Text | Padding | Table) -> None:
+        out.print(text, width=width, soft_wrap=False)
+
+    say(Text.assemble((told["kind"], "bold cyan"), "  ", _prose(told["summary"])))
+    for paragraph in _paragraphs(told["text"]):
+        say(Padding(_prose(paragraph), (1, 0, 0, 0)))
+    _heading(say, "Keys under with:")
+    say(_key_table(told["keys"]))
+    if told["outputs"]:
+        _heading(say, "Outputs")
+        say(_two_columns(told["outputs"].items()))
+    _heading(say, "How it runs")
+    say(_two_columns(_facts(told)))
+    _heading(say, "Example")
+    say(Padding(Text(told["example"].rstrip("\n")), (0, 0, 0, 2)))
+
+
+def _documentation(kind: type[Kind]) -> str:
+    # The class's own: a docstring inherited from a base would describe another kind.
+    return inspect.cleandoc(kind.__doc__ or "")
+
+
+def _keys(kind: type[Kind]) -> list[dict[str, Any]]:
+    schema = kind.model_json_schema(by_alias=True)
+    required = schema.get("required", [])
+    found = [
+        {
+            "key": key,
+            "type": _type(value, schema.get("$defs", {})),
+            "required": key in required,
+            "default": value.get("default"),
+            "description": value.get("description", ""),
+        }
+        for key, value in schema.get("properties", {}).items()
+    ]
+    return sorted(found, key=lambda row: not row["required"])
+
+
+def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """A JSON Schema in a few words."""
+    if "$ref" in schema:
+        return _type(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "anyOf" in schema:
+        kinds = [one for one in schema["anyOf"] if one.get("type") != "null"]
+        return " or ".join(dict.fromkeys(_type(one, definitions) for one in kinds))
+    if schema.get("format") in {"duration", "date-time"}:
+        return {"duration": "duration", "date-time": "moment"}[schema["format"]]
+    if schema.get("type") == "array":
+        inner = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
+        return f"list of {_type(inner, definitions)}"
+    if schema.get("type") == "object":
+        inner = schema.get("additionalProperties")
+        return f"mapping to {_type(inner, definitions)}" if isinstance(inner, dict) else "mapping"
+    words = {"string": "text", "integer": "whole number", "number": "number",
+             "boolean": "true | false"}
+    return words.get(str(schema.get("type")), "anything")
+
+
+def _key_table(keys: Iterable[Mapping[str, Any]]) -> Padding:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(style="dim", max_width=24)
+    table.add_column()
+    for row in keys:
+        told = _prose(row["description"])
+        if row["required"]:
+            told.append(" Required.", style="bold")
+        elif row["default"] not in (None, "", [], {}):
+            told.append(f" Default: {_default(row)}.", style="dim")
+        table.add_row(row["key"], row["type"], told)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _default(row: Mapping[str, Any]) -> str:
+    value = row["default"]
+    if row["type"] == "duration":
+        return format_duration(float(value)).replace(" ", "")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("where", _SCOPES[told["scope"]]), ("undo", told["undo"])]
+    if told["check"]:
+        found.append(("check", "it never acts, so it may stand in `requires:` and `verify:` too"))
+    if told["poll"]:
+        poll = told["poll"]
+        found.append((
+            "poll", f"every {format_duration(poll['every'])} for "
+            f"{format_duration(poll['timeout'])}, unless the step has a `poll:`"
+        ))
+    if told["idempotent"]:
+        found.append(("crash", "safe to repeat when nobody knows whether it was done"))
+    return found
+
+
+def _two_columns(pairs: Iterable[tuple[str, str]]) -> Padding:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column()
+    for name, text in pairs:
+        table.add_row(name, _prose(text))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _heading(say: Any, text: str) -> None:
+    say(Padding(Text(text, style="bold"), (1, 0, 0, 0)))
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+
+
+def _prose(text: str) -> Text:
+    """Text in which what stands between backticks is set off."""
+    out = Text()
+    for index, part in enumerate(_CODE.split(text)):
+        out.append(part, style="cyan" if index % 2 else "")
+    return out
