@@ -17,6 +17,7 @@ import typer
 
 from runbook.cli import wiring
 from runbook.cli.answer import load_state
+from runbook.cli.terminal import TerminalAnswers
 from runbook.engine.begin import begin, hosts_of
 from runbook.engine.begin import take_up as begin_again
 from runbook.engine.context import Faults, Observer, RunContext
@@ -177,7 +178,16 @@ def _observer(
         return
     live = show is Show.LIVE and sys.stdout.isatty()
     with screen(run_id, live=live, now=clock.now) as inner:
-        yield inner if level == "live" else _SelfAnswering(inner, store, run_id)
+        if level != "live":
+            yield _SelfAnswering(inner, store, run_id)
+        elif sys.stdin.isatty():
+            def tell(text: str) -> None:
+                inner.on_output("keyboard", text)
+
+            with TerminalAnswers(inner, store, run_id, tell=tell) as answering:
+                yield answering
+        else:
+            yield inner
 
 
 class _SelfAnswering(Observer):

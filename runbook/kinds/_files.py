@@ -6,7 +6,7 @@ import posixpath
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from runbook.errors import Errored
 from runbook.kinds._shared import sha256, whose
@@ -24,11 +24,8 @@ def _octal(text: str) -> str:
     return f"{int(text, 8):04o}"
 
 
-Mode = Annotated[
-    str,
-    AfterValidator(_octal),
-    Field(description='Permissions in octal, in quotes: "0640". Left as they are where not given.'),
-]
+Mode = Annotated[str, AfterValidator(_octal)]
+MODE_HELP = 'Permissions in octal, in quotes: "0640". Not given: left as they are.'
 
 
 def observe_file(reads: Reads, path: str) -> Observation:

@@ -41,6 +41,32 @@ Plain = Annotated[str, AfterValidator(_without_secrets)]
 Command = Annotated[str, Field(min_length=1), AfterValidator(_without_secrets)]
 """A POSIX-sh command."""
 
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, int | str) else value
+
+
+def _one_or_more(item: str) -> WithJsonSchema:
+    one = {"type": item}
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one}]})
+
+
+Names = Annotated[tuple[Plain, ...], BeforeValidator(_listed), _one_or_more("string")]
+"""A key that takes one text or a list of them."""
+
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed), _one_or_more("integer")]
+"""A key that takes one whole number or a list of them."""
+
+VIA_HELP = "Host, or hosts, of the inventory to ask from. Not given: the controller."
+
+
+def via_or_from(schema: dict[str, Any]) -> None:
+    """``from:`` is another spelling of ``via:``; a JSON Schema has to say so."""
+    schema["properties"]["from"] = {
+        **schema["properties"]["via"], "description": "The same as `via`.", "title": "From"
+    }
+
+
 SHOWN = 2000
 """Characters of a command's output that are kept as evidence."""
 

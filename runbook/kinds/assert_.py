@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from runbook.kinds._shared import CheckKind, Command, holds, seen
 from runbook.model.observation import Observation, Verdict
@@ -18,6 +18,8 @@ class Assert(CheckKind):
     A text that is neither true nor false fails too: most likely its braces were forgotten.
     `command` asks the step's host, or the controller; it must only read.
     """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: ClassVar[str] = "assert"
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"

@@ -6,7 +6,15 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.kinds._files import Mode, digest_of, observe_file, put, put_back, unlike
+from runbook.kinds._files import (
+    MODE_HELP,
+    Mode,
+    digest_of,
+    observe_file,
+    put,
+    put_back,
+    unlike,
+)
 from runbook.kinds._shared import Plain, indented, sha256
 from runbook.model.actions import Action, FileContent
 from runbook.model.kind import Kind
@@ -49,7 +57,7 @@ class File(Kind):
     source: str | None = Field(
         default=None, description="The content: a file, relative to the runbook's folder."
     )
-    mode: Mode | None = None
+    mode: Mode | None = Field(default=None, description=MODE_HELP)
     owner: Plain | None = Field(default=None, description="Name of the owner.")
     group: Plain | None = Field(default=None, description="Name of the group.")
     state: Literal["present", "absent"] = Field(

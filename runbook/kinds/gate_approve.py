@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from runbook.kinds._shared import Names
 from runbook.model.actions import Action, AskOperator
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -34,7 +35,7 @@ class GateApprove(Kind):
 """
 
     question: str = Field(default="Go on?", min_length=1, description="What is to be decided.")
-    roles: tuple[str, ...] = Field(
+    roles: Names = Field(
         default=(),
         description="Roles of which each must have answered at least once; empty: anybody.",
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, ConfigDict, Field
 
-from runbook.kinds._shared import CheckKind, Duration
+from runbook.kinds._shared import VIA_HELP, CheckKind, Duration, Names, Numbers, via_or_from
 from runbook.model.duration import format_duration
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import HttpResponse, Reads
@@ -25,6 +25,8 @@ class HttpCheck(CheckKind):
     Redirections are answers like any other, unless `follow` is set. All samples of all vantage
     points must hold.
     """
+
+    model_config = ConfigDict(json_schema_extra=via_or_from)
 
     name: ClassVar[str] = "http.check"
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
@@ -50,7 +52,7 @@ class HttpCheck(CheckKind):
     headers: dict[str, str] = Field(
         default_factory=dict, description="Header fields of the request; secrets may stand there."
     )
-    status: tuple[int, ...] = Field(
+    status: Numbers = Field(
         default=(200,), description="The status expected, or a list of those allowed."
     )
     contains: str | None = Field(default=None, description="Text that must be in the body.")
@@ -62,10 +64,8 @@ class HttpCheck(CheckKind):
         description="Header fields the answer must have, each with a text it must contain.",
     )
     samples: int = Field(default=1, ge=1, le=1000, description="How often to ask.")
-    via: tuple[str, ...] = Field(
-        default=(),
-        validation_alias=AliasChoices("via", "from"),
-        description="Host, or hosts, of the inventory to ask from. Not given: the controller.",
+    via: Names = Field(
+        default=(), validation_alias=AliasChoices("via", "from"), description=VIA_HELP
     )
     connect_to: str | None = Field(
         default=None,
@@ -79,11 +79,6 @@ class HttpCheck(CheckKind):
     verify_tls: bool = Field(
         default=True, description="Refuse a certificate that is not valid for the name."
     )
-
-    @field_validator("status", "via", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int | str) else value
 
     def observe(self, reads: Reads) -> Observation:
         samples = [

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from runbook.kinds._shared import Command, holds, indented, seen
+from runbook.kinds._shared import Command, Names, holds, indented, seen
 from runbook.model.actions import Action, AskOperator
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -35,7 +35,7 @@ class Manual(Kind):
 
     instructions: str = Field(min_length=1, description="What the person shall do.")
     evidence: bool = Field(default=False, description="The answer must say what was seen.")
-    roles: tuple[str, ...] = Field(
+    roles: Names = Field(
         default=(), description="Roles of which each must have answered; empty: anybody."
     )
     done_when: Command | None = Field(

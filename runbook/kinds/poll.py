@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from runbook.kinds._shared import SHOWN, CheckKind, Command, holds, seen
 from runbook.model.observation import Observation, Verdict
@@ -20,6 +20,8 @@ class PollCommand(CheckKind):
     exit status does not count unless `exit_code` is given too. The rhythm is the step's `poll:`;
     without one it asks every 5 seconds for 10 minutes.
     """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: ClassVar[str] = "poll"
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
@@ -61,16 +63,6 @@ class PollCommand(CheckKind):
             except re.error as fault:
                 raise ValueError(f"not a regular expression: {fault}") from fault
         return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers(cls, data: object) -> object:
-        """``equals: 0`` means the text 0."""
-        if isinstance(data, dict):
-            value = data.get("equals")
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return {**data, "equals": str(value)}
-        return data
 
     def observe(self, reads: Reads) -> Observation:
         _, result = holds(reads.here, self.command, env=self.env)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from runbook.errors import Errored, NotFound
 from runbook.kinds._rsync_scripts import compare, copy, copy_keeping, put_back
-from runbook.kinds._shared import Plain, sha256, tail, whose
+from runbook.kinds._shared import Names, Plain, sha256, tail, whose
 from runbook.model.actions import Action, RunCommand
 from runbook.model.inventory import Host
 from runbook.model.kind import Kind
@@ -82,11 +82,11 @@ class Rsync(Kind):
         default=False,
         description="Compare whole contents in place of size and time; reads everything.",
     )
-    exclude: tuple[Plain, ...] = Field(default=(), description="Patterns to leave out.")
+    exclude: Names = Field(default=(), description="Patterns to leave out.")
     rsh: Plain = Field(
         default="ssh -o BatchMode=yes", description="The remote shell, where one end is remote."
     )
-    options: tuple[Plain, ...] = Field(
+    options: Names = Field(
         default=(), description="Further options of rsync, like `-H`, `-A`, `-X`, `--bwlimit=5m`."
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from runbook.kinds._shared import SHOWN, Command, Plain, holds, seen, sha256, tail, whose
+from runbook.kinds._shared import SHOWN, Command, Numbers, Plain, holds, seen, sha256, tail, whose
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -16,6 +16,9 @@ from runbook.model.ports import Reads
 
 class CommandKind(Kind):
     """What ``shell`` and ``script`` share: how to tell whether the work is already done."""
+
+    # `env: {PORT: 8080}` and `args: [42]` mean texts.
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     estimate: ClassVar[float] = 5.0
@@ -39,7 +42,7 @@ class CommandKind(Kind):
     env: dict[str, str] = Field(
         default_factory=dict, description="Environment variables; secrets may stand in them."
     )
-    ok_codes: tuple[int, ...] = Field(
+    ok_codes: Numbers = Field(
         default=(0,), description="Exit statuses that count as success."
     )
     repeatable: bool = Field(

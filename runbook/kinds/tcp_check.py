@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, ConfigDict, Field
 
-from runbook.kinds._shared import CheckKind, Duration
+from runbook.kinds._shared import VIA_HELP, CheckKind, Duration, Names, via_or_from
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import Reads
 
@@ -17,6 +17,8 @@ class TcpCheck(CheckKind):
     `expect: closed` proves the opposite: that a fenced service takes none. Closed means that a
     connection was refused or timed out; a name that does not exist is never a proof.
     """
+
+    model_config = ConfigDict(json_schema_extra=via_or_from)
 
     name: ClassVar[str] = "tcp.check"
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
@@ -30,17 +32,10 @@ class TcpCheck(CheckKind):
     host: str = Field(min_length=1, description="Name or address to connect to.")
     port: int = Field(ge=1, le=65535, description="Its port.")
     expect: Literal["open", "closed"] = Field(default="open", description="What must be so.")
-    via: tuple[str, ...] = Field(
-        default=(),
-        validation_alias=AliasChoices("via", "from"),
-        description="Host, or hosts, of the inventory to try from. Not given: the controller.",
+    via: Names = Field(
+        default=(), validation_alias=AliasChoices("via", "from"), description=VIA_HELP
     )
     timeout: Duration = Field(default=5.0, description="For one attempt.")
-
-    @field_validator("via", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     def observe(self, reads: Reads) -> Observation:
         found = {

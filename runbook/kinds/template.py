@@ -7,7 +7,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from runbook.errors import TemplateFault
-from runbook.kinds._files import Mode, digest_of, observe_file, put, put_back, unlike
+from runbook.kinds._files import (
+    MODE_HELP,
+    Mode,
+    digest_of,
+    observe_file,
+    put,
+    put_back,
+    unlike,
+)
 from runbook.kinds._shared import Plain
 from runbook.model.actions import Action, FileContent
 from runbook.model.kind import Kind
@@ -51,7 +59,7 @@ class Template(Kind):
     vars: dict[str, Any] = Field(
         default_factory=dict, description="Names the template may use, with their values."
     )
-    mode: Mode | None = None
+    mode: Mode | None = Field(default=None, description=MODE_HELP)
     owner: Plain | None = Field(default=None, description="Name of the owner.")
     group: Plain | None = Field(default=None, description="Name of the group.")
 

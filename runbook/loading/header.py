@@ -160,7 +160,8 @@ def _edge(
     if not dot or edge not in EDGES:
         fields.ctx.fault(
             path, f"`{key}` wants a step and its start or end, not {describe(value)}",
-            f"write {value}.start or {value}.end" if value in steps else "like freeze.start",
+            f"write {value}.start or {value}.end"
+            if isinstance(value, str) and value in steps else "like freeze.start",
         )
         return None
     if step not in steps and not any(step.startswith(f"{one}-") for one in several):

@@ -329,6 +329,8 @@ class _Builder:
             return None
         if not node.plain:
             return node.value
+        if len(node.value) == 1 and node.value.isalpha():
+            return node.value  # `x: …, y: …`: no reader in use takes a one-letter key for more
         value = resolve_plain(node.value, words=False)
         if isinstance(value, Trap):
             self._problems.add(

@@ -1,4 +1,8 @@
-"""The hosts of a world: each a folder, an environment, and shims at the front of its ``PATH``."""
+"""The hosts of a world: each a folder, an environment, and shims at the front of its ``PATH``.
+
+A host is not a container. Its commands run as the user who rehearses; paths relative to the login
+folder stay in the world, absolute ones are those of this machine.
+"""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class NetTransport:
                 httpx.Client(
                     transport=Transport(backend, context), trust_env=False,
                     follow_redirects=request.follow, timeout=None,
-                    headers={"User-Agent": "runbook"},
+                    headers={"User-Agent": "runbook", "Connection": "close"},
                 ) as client,
                 client.stream(
                     request.method, url, content=fill(request.body) if request.body else None,
@@ -187,7 +187,7 @@ class NetTransport:
                 )
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as fault:
             raise _NotSent(self._redactor.text(str(fault))) from fault
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as fault:
+        except (httpx.InvalidURL, httpcore.UnsupportedProtocol, ValueError) as fault:
             raise _NotSent(self._redactor.text(f"not a request: {fault}")) from fault
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError,
                 httpx.HTTPError) as fault:

@@ -195,12 +195,18 @@ class _Body(httpx.SyncByteStream):
 
 def receive(sock: SocketLike, size: int, deadline: Deadline) -> bytes:
     sock.settimeout(deadline.left)
-    return sock.recv(size)
+    try:
+        return sock.recv(size)
+    except TimeoutError as fault:
+        raise TimeoutError(deadline.text) from fault
 
 
 def send(sock: SocketLike, data: bytes, deadline: Deadline) -> None:
     sock.settimeout(deadline.left)
-    sock.sendall(data)
+    try:
+        sock.sendall(data)
+    except TimeoutError as fault:
+        raise TimeoutError(deadline.text) from fault
 
 
 def _reading(step: Callable[[], bytes]) -> bytes:

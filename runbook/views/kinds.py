@@ -22,7 +22,7 @@ _SCOPES = {
     "either": "on each of its `hosts:`, or on the controller without them",
 }
 _WIDTH = 100
-_CODE = re.compile(r"`([^`]+)`")
+_CODE = re.compile(r"`+([^`]+)`+")
 
 
 def rows(kinds: Mapping[str, type[Kind]]) -> list[dict[str, Any]]:
@@ -72,36 +72,81 @@ def undo_text(kind: type[Kind]) -> str:
 
 
 def show_kinds(kinds: Mapping[str, type[Kind]], console: Console | None = None) -> None:
-    out = console or plain_console()
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for row in rows(kinds):
-        table.add_row(Text(row["kind"], style="bold cyan"), _prose(row["summary"]))
-    out.print(table, soft_wrap=False)
-    out.print(Text("\nrunbook explain KIND tells all about one.", style="dim"))
+    page = _Page(console or plain_console())
+    page.columns(((row["kind"], row["summary"]) for row in rows(kinds)), indent=0)
+    page.say("\nrunbook explain KIND tells all about one.", style="dim")
 
 
 def show_kind(kind: type[Kind], console: Console | None = None) -> None:
-    out = console or plain_console()
+    page = _Page(console or plain_console())
     told = describe(kind)
-    width = min(out.width, _WIDTH)
-
-    def say(text: Text | Padding | Table) -> None:
-        out.print(text, width=width, soft_wrap=False)
-
-    say(Text.assemble((told["kind"], "bold cyan"), "  ", _prose(told["summary"])))
+    page.say(f"`{told['kind']}`  {told['summary']}", style="bold")
     for paragraph in _paragraphs(told["text"]):
-        say(Padding(_prose(paragraph), (1, 0, 0, 0)))
-    _heading(say, "Keys under with:")
-    say(_key_table(told["keys"]))
+        page.say("")
+        page.say(paragraph)
+    page.heading("Keys under with:")
+    page.keys(told["keys"])
     if told["outputs"]:
-        _heading(say, "Outputs")
-        say(_two_columns(told["outputs"].items()))
-    _heading(say, "How it runs")
-    say(_two_columns(_facts(told)))
-    _heading(say, "Example")
-    say(Padding(Text(told["example"].rstrip("\n")), (0, 0, 0, 2)))
+        page.heading("Outputs")
+        page.columns(told["outputs"].items())
+    page.heading("How it runs")
+    page.columns(_facts(told))
+    page.heading("Example")
+    for line in told["example"].rstrip("\n").splitlines():
+        page.console.print(Text(f"  {line}"))
+
+
+class _Page:
+    """Prose and columns. Where colour cannot set off code, its backticks stay."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._width = min(console.width, _WIDTH)
+        self._colour = console.color_system is not None and not console.no_color
+
+    def say(self, text: str, style: str = "") -> None:
+        self.console.print(self._prose(text, style), width=self._width, soft_wrap=False)
+
+    def heading(self, text: str) -> None:
+        self.console.print(Text(f"\n{text}", style="bold"))
+
+    def columns(self, pairs: Iterable[tuple[str, str]], *, indent: int = 2) -> None:
+        table = _table()
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column()
+        for name, text in pairs:
+            table.add_row(name, self._prose(text))
+        self._show(table, indent)
+
+    def keys(self, keys: Iterable[Mapping[str, Any]]) -> None:
+        table = _table()
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column(style="dim", max_width=24)
+        table.add_column()
+        for row in keys:
+            told = self._prose(row["description"])
+            if row["required"]:
+                told.append(" Required.", style="bold")
+            elif row["default"] not in (None, "", [], {}):
+                told.append(f" Default: {_default(row)}.", style="dim")
+            table.add_row(row["key"], row["type"], told)
+        self._show(table, 2)
+
+    def _show(self, table: Table, indent: int) -> None:
+        padded = Padding(table, (0, 0, 0, indent), expand=False)
+        self.console.print(padded, width=self._width, soft_wrap=False)
+
+    def _prose(self, text: str, style: str = "") -> Text:
+        if not self._colour:
+            return Text(_CODE.sub(r"`\1`", text), style=style)
+        out = Text(style=style)
+        for index, part in enumerate(_CODE.split(text)):
+            out.append(part, style="cyan" if index % 2 else "")
+        return out
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
 
 
 def _documentation(kind: type[Kind]) -> str:
@@ -135,33 +180,25 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return str(schema["const"])
     if "anyOf" in schema:
         kinds = [one for one in schema["anyOf"] if one.get("type") != "null"]
-        return " or ".join(dict.fromkeys(_type(one, definitions) for one in kinds))
+        words = list(dict.fromkeys(_type(one, definitions) for one in kinds))
+        if len(words) == 2 and words[1] == f"list of {_plural(words[0])}":
+            return f"{words[0]}, or a list"
+        return " or ".join(words)
     if schema.get("format") in {"duration", "date-time"}:
         return {"duration": "duration", "date-time": "moment"}[schema["format"]]
     if schema.get("type") == "array":
-        inner = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
-        return f"list of {_type(inner, definitions)}"
+        inner: Any = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
+        return f"list of {_plural(_type(inner, definitions))}"
     if schema.get("type") == "object":
         inner = schema.get("additionalProperties")
         return f"mapping to {_type(inner, definitions)}" if isinstance(inner, dict) else "mapping"
-    words = {"string": "text", "integer": "whole number", "number": "number",
+    plain = {"string": "text", "integer": "whole number", "number": "number",
              "boolean": "true | false"}
-    return words.get(str(schema.get("type")), "anything")
+    return plain.get(str(schema.get("type")), "anything")
 
 
-def _key_table(keys: Iterable[Mapping[str, Any]]) -> Padding:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column(style="dim", max_width=24)
-    table.add_column()
-    for row in keys:
-        told = _prose(row["description"])
-        if row["required"]:
-            told.append(" Required.", style="bold")
-        elif row["default"] not in (None, "", [], {}):
-            told.append(f" Default: {_default(row)}.", style="dim")
-        table.add_row(row["key"], row["type"], told)
-    return Padding(table, (0, 0, 0, 2))
+def _plural(word: str) -> str:
+    return f"{word}s" if word.endswith("number") else word
 
 
 def _default(row: Mapping[str, Any]) -> str:
@@ -190,26 +227,6 @@ def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _two_columns(pairs: Iterable[tuple[str, str]]) -> Padding:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column()
-    for name, text in pairs:
-        table.add_row(name, _prose(text))
-    return Padding(table, (0, 0, 0, 2))
-
-
-def _heading(say: Any, text: str) -> None:
-    say(Padding(Text(text, style="bold"), (1, 0, 0, 0)))
-
-
 def _paragraphs(text: str) -> list[str]:
     return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
 
-
-def _prose(text: str) -> Text:
-    """Text in which what stands between backticks is set off."""
-    out = Text()
-    for index, part in enumerate(_CODE.split(text)):
-        out.append(part, style="cyan" if index % 2 else "")
-    return out

@@ -29,18 +29,18 @@ def steps(*ids: str) -> str:
 
 def test_header(load: Load) -> None:
     found = load("""
-        runbook: shop
-        title: "Move {{ what }}"
-        owner: ops
-        window: {start: 2009-09-12 01:00, timezone: America/New_York, duration: "{{ hours }}h",
-                 announce_in: UTC}
-        policy: {on_failure: rollback, on_breach: hold, max_parallel: 4,
-                 rehearsal: {required: sandbox, max_age: 7d}, outside_window: refuse}
-        budgets: {outage: {from: a.start, to: b.end, limit: "{{ limit }}", on_breach: rollback}}
-        vars: {what: the shop, hours: 2, limit: 10m}
-        secrets: {tsig: {env: TSIG}, db: {command: [pass, show, db]}, key: {file: k}}
-        zones: {Shop.Example: {servers: ns1.shop.example, key: tsig}}
-    """ + "        " + steps("a", "b").replace("\n", "\n        "))
+runbook: shop
+title: "Move {{ what }}"
+owner: ops
+window: {start: 2009-09-12 01:00, timezone: America/New_York, duration: "{{ hours }}h",
+         announce_in: UTC}
+policy: {on_failure: rollback, on_breach: hold, max_parallel: 4,
+         rehearsal: {required: sandbox, max_age: 7d}, outside_window: refuse}
+budgets: {outage: {from: a.start, to: b.end, limit: "{{ limit }}", on_breach: rollback}}
+vars: {what: the shop, hours: 2, limit: 10m}
+secrets: {tsig: {env: TSIG}, db: {command: [pass, show, db]}, key: {file: k}}
+zones: {Shop.Example: {servers: ns1.shop.example, key: tsig}}
+""" + steps("a", "b"))
     assert found.title == "Move the shop"
     assert found.window is not None
     assert (found.window.start, found.window.duration) == (1252731600.0, 7200.0)
@@ -218,27 +218,27 @@ def test_playbooks_are_found_and_nested(
     monkeypatch.setenv("RUNBOOK_PLAYBOOKS", str(shared))
     found = load(
         "runbook: a\nbudgets: {b: {from: call.start, to: call/deep/s.end, limit: 1m}}\n"
-        "steps:\n  - id: call\n    playbook: db/outer\n    with: {host: h}\n",
+        "steps:\n  - id: call\n    playbook: db/outer\n    with: {target: h}\n",
         None,
         {"playbooks/db/outer.yml": """
             playbook: db/outer
             title: Outer
             parameters:
-              host: {help: The host}
+              target: {help: The host}
               wait: {default: 5s}
             steps:
               - id: deep
                 playbook: inner
               - id: stop
                 kind: shell
-                with: {command: "stop {{ host }} {{ params.wait }} {{ outputs.deep.y }}"}
+                with: {command: "stop {{ target }} {{ params.wait }} {{ outputs.deep.y }}"}
             outputs: {done: "{{ outputs.stop.probe }}"}
         """},
     )
     assert set(found.playbooks) == {"db/outer", "inner"}
     outer = found.playbooks["db/outer"]
     assert [(p.name, p.required, p.default) for p in outer.parameters] == [
-        ("host", True, None), ("wait", False, "5s")
+        ("target", True, None), ("wait", False, "5s")
     ]
     assert outer.steps[1].after == ("deep",)
     assert outer.steps[1].position("with", "command").line == 12
@@ -248,8 +248,8 @@ def test_playbooks_are_found_and_nested(
 def test_positions_point_at_values_and_keys(load: Load) -> None:
     found = load("runbook: a\nvars:\n  x: &a [1, {k: v}]\n  y: *a\n" + steps("one"))
     source = found.source
-    assert str(source.at(("vars", "x", 1, "k"))).endswith(":3:18")
-    assert str(source.key_at(("vars", "x", 1, "k"))).endswith(":3:15")
+    assert str(source.at(("vars", "x", 1, "k"))).endswith(":3:17")
+    assert str(source.key_at(("vars", "x", 1, "k"))).endswith(":3:14")
     assert str(source.at(("vars", "y", 0))).endswith(":3:10")
     assert source.at(("steps", 0, "with", "command")).length == 6
     assert found.steps[0].position("with", "nothing").line == 8

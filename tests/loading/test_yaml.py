@@ -58,7 +58,8 @@ def test_traps(text: str) -> None:
 
 
 def test_quoted_and_block_scalars_are_text() -> None:
-    assert value_of("a: 'no'\nb: \"22:30\"\nc: |\n  off\n") == {"a": "no", "b": "22:30", "c": "off\n"}
+    found = value_of("a: 'no'\nb: \"22:30\"\nc: |\n  off\n")
+    assert found == {"a": "no", "b": "22:30", "c": "off\n"}
 
 
 def test_merge_keys_and_anchors() -> None:
@@ -120,7 +121,7 @@ tree = st.recursive(
     max_leaves=10,
 )
 step = st.fixed_dictionaries(
-    {}, optional={key: tree for key in STEP_KEYS} | {
+    {}, optional=dict.fromkeys(STEP_KEYS, tree) | {
         "id": st.sampled_from(["one", "two", "three"]),
         "kind": st.sampled_from(sorted(registry())),
         "parallel": tree,

