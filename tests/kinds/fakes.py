@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from runbook.errors import NotFound
@@ -31,7 +30,7 @@ class FakeHost:
         env: Mapping[str, str] | None = None, cwd: str | None = None,
     ) -> CommandResult:
         self.asked.append(command)
-        return self.answers[command]
+        return self.answers.get(command, CommandResult(exit_code=1))
 
     def file(self, path: str, *, run_as: str | None = None) -> FileState:
         self.asked.append(path)
@@ -56,11 +55,13 @@ class FakeNet:
         follow: bool = False, verify_tls: bool = True,
     ) -> HttpResponse:
         self.asked.append({"url": url, "via": via, "connect_to": connect_to, "timeout": timeout})
+        if not self.http_answers:
+            return HttpResponse(status=0, url=url, error="nobody is there")
         more = len(self.http_answers) > 1
         return self.http_answers.pop(0) if more else self.http_answers[0]
 
     def tcp(self, host: str, port: int, *, timeout: float = 5.0, via: str | None = None) -> str:
-        return self.tcp_answers[via]
+        return self.tcp_answers.get(via, "nobody is there")
 
 
 @dataclass
@@ -69,6 +70,7 @@ class FakeReads:
     net: FakeNet = field(default_factory=FakeNet)
     time: float = 1_000_000.0
     key: str = "run/node"
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def on(self, host: str | None) -> FakeHost:
         return self.here
@@ -84,4 +86,4 @@ class FakeReads:
         raise NotFound(f"no outputs of {step}")
 
     def read_local(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+        return self.files.get(path, b"echo\n")

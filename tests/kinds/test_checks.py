@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from runbook.errors import Errored
+from runbook.kinds import registry
 from runbook.kinds.assert_ import Assert
 from runbook.kinds.http_check import HttpCheck
 from runbook.kinds.poll import PollCommand
 from runbook.kinds.tcp_check import TcpCheck
 from runbook.model.kind import Kind
-from runbook.model.observation import Verdict
+from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import CommandResult, HttpResponse
 from tests.kinds.fakes import FakeHost, FakeNet, FakeReads
 from tests.kinds.local_world import LocalWorld
@@ -28,6 +30,16 @@ def judge(kind: Kind, reads: FakeReads | LocalWorld) -> Verdict:
     found = kind.observe(reads)
     assert kind.plan(found).actions == () and kind.undo(found) == ()
     return kind.verify(found, found)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in registry().values() if kind.check], ids=lambda kind: kind.name
+)
+def test_a_check_never_acts(kind: type[Kind]) -> None:
+    made = kind.model_validate(yaml.safe_load(kind.example)[-1]["with"])
+    planned = made.plan(Observation())
+    assert planned.actions == () and planned.reason
+    assert made.undo(Observation()) == ()
 
 
 @pytest.mark.parametrize(("more", "said"), [
@@ -83,7 +95,7 @@ def test_a_condition_is_true_or_it_is_not(that: Any, said: str) -> None:
     given = that if isinstance(that, list) else [that]
     verdict = judge(Assert(that=given, message="the copy is short"), FakeReads())
     assert verdict.ok == (said == "") and said in verdict.seen
-    assert verdict.ok or verdict.seen.startswith("the copy is short: ") and not verdict.retry
+    assert verdict.ok or (verdict.seen.startswith("the copy is short: ") and not verdict.retry)
 
 
 def test_a_command_is_asked_on_the_host(world: LocalWorld) -> None:

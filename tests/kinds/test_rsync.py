@@ -29,7 +29,7 @@ def snapshot(root: Path) -> Snapshot:
     for path in [root, *sorted(root.rglob("*"))] if root.exists() else []:
         info = path.lstat()
         if path.is_symlink():
-            what: Any = ("link", os.readlink(path))
+            what: Any = ("link", str(path.readlink()))
         elif path.is_dir():
             what = ("dir", oct(info.st_mode), info.st_mtime_ns)
         else:

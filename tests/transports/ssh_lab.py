@@ -58,6 +58,8 @@ class Sshd:
     folder: Path
     port: int
     options: tuple[str, ...] = ()
+    path: str = ""
+    """Folder put before the PATH of a login."""
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -89,11 +91,12 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
+        path = f" PATH={self.path}:/usr/sbin:/usr/bin:/sbin:/bin" if self.path else ""
         config.write_text("\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.folder}/host_key",
             f"AuthorizedKeysFile {self.folder}/authorized_keys", "UsePAM no", "StrictModes no",
             "PidFile none", "PermitRootLogin yes", "PasswordAuthentication no",
-            "Subsystem sftp internal-sftp", f"SetEnv HOME={self.home}", *self.options, "",
+            "Subsystem sftp internal-sftp", f"SetEnv HOME={self.home}{path}", *self.options, "",
         ]))
         assert SSHD is not None
         self.process = subprocess.Popen(

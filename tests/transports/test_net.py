@@ -18,7 +18,7 @@ from runbook.model.secrets import Redactor, SecretRef, mark
 from runbook.transports.net import NetTransport
 from runbook.transports.net_dial import Tunnel, split_address
 from runbook.transports.secrets import SecretStore
-from tests.transports.ssh_lab import Sshd, needs_sshd
+from tests.transports.ssh_lab import Sshd, make_pool, needs_sshd
 from tests.transports.web_lab import (
     Web,
     closed_port,
@@ -320,21 +320,19 @@ def test_a_refusal_seen_from_there_is_no_answer_a_lost_host_an_error() -> None:
 @pytest.mark.lab
 @needs_sshd
 def test_through_a_real_ssh_server(
-    tls: Web, tmp_path: Path, pool_on: Callable[..., Any]
+    tls: Web, sshd: Sshd, tmp_path: Path
 ) -> None:
-    server = Sshd.make(tmp_path / "sshd")
-    server.start()
-    try:
-        pool = pool_on(server)
-        net = transport(tunnel=pool.tunnel)
-        url = tls.url("/big", host="localhost", scheme="https")
-        answer = net.http(url, via="web1", verify_tls=False)
-        assert (answer.status, len(answer.body)) == (200, 256 * 1024), answer.error
-        assert net.tcp("127.0.0.1", tls.port, via="web1") == ""
-        assert net.tcp("127.0.0.1", closed_port(), via="web1").startswith("connection refused")
-        pool.close()
-    finally:
-        server.stop()
+    pool = make_pool(sshd.inventory(), tmp_path / "state")
+    net = transport(tunnel=pool.tunnel)
+    url = tls.url("/big", host="localhost", scheme="https")
+    answer = net.http(url, via="web1", verify_tls=False)
+    assert (answer.status, len(answer.body)) == (200, 256 * 1024), answer.error
+    assert net.tcp("127.0.0.1", tls.port, via="web1") == ""
+    assert net.tcp("127.0.0.1", closed_port(), via="web1").startswith("connection refused")
+    sshd.stop()
+    with pytest.raises(Errored):
+        net.tcp("127.0.0.1", tls.port, via="web1")
+    pool.close()
 
 
 # -- requests that change something ------------------------------------------------------------

@@ -54,7 +54,9 @@ class Background:
         self.lines: list[str] = []
         self.result: ActionResult | None = None
         self.fault: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(pool, action, node))
+        self._thread = threading.Thread(
+            target=self._run, args=(pool, action, node), daemon=True
+        )
         self._thread.start()
 
     def _run(self, pool: SshPool, action: RunCommand, node: str) -> None:
@@ -120,8 +122,8 @@ def test_services_by_systemctl(pool: SshPool, tmp_path: Path) -> None:
         " exit 1;; *) echo 'System has not been booted with systemd' >&2; exit 1;; esac\n"
     )
     (tools / "systemctl").chmod(0o755)
-    server = Sshd.make(tmp_path / "other", f"SetEnv PATH={tools}:/usr/bin:/bin")
-    server.options = (f"SetEnv HOME={server.home} PATH={tools}:/usr/bin:/bin",)
+    server = Sshd.make(tmp_path / "other")
+    server.path = str(tools)
     server.start()
     other = make_pool(server.inventory(), tmp_path / "state2")
     try:
@@ -175,17 +177,18 @@ def test_fifty_megabytes_are_linear_and_redacted(pool: SshPool) -> None:
 def test_a_lost_connection_loses_and_repeats_nothing(
     pool: SshPool, sshd: Sshd, tmp_path: Path
 ) -> None:
-    fifo = tmp_path / "go"
+    fifo, last = tmp_path / "go", tmp_path / "last"
     os.mkfifo(fifo)
+    os.mkfifo(last)
     work = Background(pool, run(
-        f"echo x >>{tmp_path}/count; echo begun; read w <{fifo}; echo $w; read w <{fifo}; exit 7"
+        f"echo x >>{tmp_path}/count; echo begun; read w <{fifo}; echo $w; read w <{last}; exit 7"
     ))
     until(lambda: work.lines == ["begun"])
     assert sshd.cut() == 1
     fifo.write_text("middle\n")
     until(lambda: work.lines == ["begun", "middle"])
     assert sshd.cut() >= 1
-    fifo.write_text("end\n")
+    last.write_text("end\n")
     result = work.end()
     assert result.data["exit_code"] == 7
     assert result.data["stdout"] == "begun\nmiddle\n"

@@ -1,0 +1,35 @@
+"""Running the command as a user does: its own process, own state folder, own home."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def environment(directory: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    home = directory / "home"
+    home.mkdir(exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RUNBOOK_")}
+    return {**kept, "HOME": str(home), "RUNBOOK_STATE": str(directory / "state"),
+            "RUNBOOK_USER": "ada", "NO_COLOR": "1", "COLUMNS": "160", **(more or {})}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "runbook", *arguments]
+
+
+def runbook(
+    directory: Path, *arguments: str, env: Mapping[str, str] | None = None, code: int | None = 0,
+    timeout: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end; ``code`` is the exit code that is expected (None: any)."""
+    done = subprocess.run(
+        command(*arguments), cwd=directory, env=environment(directory, env), text=True,
+        capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
+    )
+    if code is not None:
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done

@@ -1,0 +1,251 @@
+"""Runs as a user makes them: separate processes, signals, two terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runbook.journal import Store, open_store
+from runbook.model.runstate import RunState, fold
+from runbook.model.state import NodeState, RunPhase
+from tests.cli.running import command, environment, runbook
+
+
+class Place:
+    """A folder with a runbook, and the controllers started there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.started: list[subprocess.Popen[str]] = []
+
+    def write(self, text: str) -> None:
+        (self.directory / "book.yml").write_text(text.replace("HERE", str(self.directory)))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            command(*arguments), cwd=self.directory, env=environment(self.directory), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )
+        self.started.append(child)
+        return child
+
+    def run(self) -> subprocess.Popen[str]:
+        return self.start("run", "book.yml", "--yes")
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.directory / "state")
+
+    @property
+    def state(self) -> RunState:
+        store = self.store
+        run_id = store.latest_run_id()
+        assert run_id is not None
+        return fold(run_id, *store.load(run_id))
+
+    def until(self, holds: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+        """Wait for something a running controller will bring about."""
+        tick = threading.Event()
+        for _ in range(600):
+            if holds():
+                return
+            assert child.poll() is None, child.stdout and child.stdout.read()
+            tick.wait(0.05)
+        raise AssertionError("it did not come about in 30 s")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> object:
+    found = Place(tmp_path)
+    yield found
+    for child in found.started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+LONG = """
+runbook: long
+steps:
+  - id: long
+    kind: shell
+    with:
+      command: |
+        echo begun >> HERE/ledger
+        for i in 1 2 3; do echo "line $i"; done
+        until test -e HERE/go; do sleep 0.05; done
+        echo "last line"; exit 7
+      ok_codes: [7]
+"""
+
+
+def test_the_readme_runbook_runs_and_comes_back(place: Place, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    book = re.search(r"```yaml\n(runbook: hello\n.*?)```", readme, re.DOTALL)
+    assert book is not None
+    assert len(book.group(1).strip().splitlines()) <= 10
+    (tmp_path / "hello.yml").write_text(book.group(1))
+    note = tmp_path / "home" / "runbook-hello.txt"
+    runbook(tmp_path, "plan", "hello.yml")
+    runbook(tmp_path, "rehearse", "hello.yml", "--level", "probe")
+    assert not note.exists()
+    runbook(tmp_path, "run", "hello.yml", "--yes")
+    assert note.read_text() == "hello\n"
+    run_id = json.loads(runbook(tmp_path, "status", "--json").stdout)["run_id"]
+    runbook(tmp_path, "rollback", run_id, code=22)
+    assert not note.exists()
+
+
+def test_a_killed_controller_is_resumed_and_learns_the_true_end(
+    place: Place, tmp_path: Path
+) -> None:
+    place.write(LONG)
+    child = place.run()
+    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert place.state.nodes["long"].state is NodeState.STARTED
+    (tmp_path / "go").touch()
+    runbook(tmp_path, "resume")
+    status = place.state.nodes["long"]
+    assert status.state is NodeState.VERIFIED
+    assert status.results[0]["data"]["exit_code"] == 7
+    assert (tmp_path / "ledger").read_text() == "begun\n"
+    output = runbook(tmp_path, "log", "--output").stdout
+    assert "line 1\nline 2\nline 3\nlast line\n" in output
+
+
+def test_a_second_controller_is_refused_and_told_who_holds_the_run(
+    place: Place, tmp_path: Path
+) -> None:
+    place.write(LONG)
+    child = place.run()
+    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    refused = runbook(tmp_path, "resume", code=12)
+    assert f"ada on {os.uname().nodename} (process {child.pid})" in refused.stderr
+    (tmp_path / "go").touch()
+    assert child.wait(30) == 0
+    assert (tmp_path / "ledger").read_text() == "begun\n"
+
+
+def test_ctrl_c_stops_at_a_checkpoint_and_resume_goes_on(place: Place, tmp_path: Path) -> None:
+    place.write(LONG + """
+  - id: after
+    kind: shell
+    with: {command: echo after >> HERE/ledger}
+""")
+    child = place.run()
+    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    child.send_signal(signal.SIGINT)
+    tick = threading.Event()
+    tick.wait(0.5)
+    assert child.poll() is None, "the step under way is finished first"
+    (tmp_path / "go").touch()
+    assert child.wait(30) == 24
+    assert place.state.nodes["long"].state is NodeState.VERIFIED
+    assert place.state.nodes["after"].state is NodeState.PENDING
+    runbook(tmp_path, "resume")
+    assert (tmp_path / "ledger").read_text() == "begun\nafter\n"
+
+
+def test_a_second_ctrl_c_detaches_and_the_work_goes_on(place: Place, tmp_path: Path) -> None:
+    place.write(LONG)
+    child = place.run()
+    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    child.send_signal(signal.SIGINT)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if "stopping" in line:
+            break
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 24
+    (tmp_path / "go").touch()
+    runbook(tmp_path, "resume")
+    assert place.state.nodes["long"].results[0]["data"]["exit_code"] == 7
+    assert (tmp_path / "ledger").read_text() == "begun\n"
+
+
+GATE = """
+runbook: gate
+steps:
+  - id: go
+    kind: gate.approve
+    with: {question: Start?, roles: [lead, dba], quorum: 2}
+  - id: done
+    kind: shell
+    with: {command: echo done >> HERE/ledger}
+"""
+
+
+def test_a_gate_is_answered_from_other_terminals(place: Place, tmp_path: Path) -> None:
+    place.write(GATE)
+    child = place.run()
+    place.until(lambda: bool(place.store.latest_run_id() and place.state.nodes
+                             and place.state.nodes["go"].question), child)
+    run = place.state.run_id
+    runbook(tmp_path, "approve", run, "go", "--role", "lead")
+    again = {"RUNBOOK_USER": "bob"}
+    assert not (tmp_path / "ledger").exists()
+    runbook(tmp_path, "approve", run, "go", "--role", "dba", env=again)
+    assert child.wait(30) == 0
+    assert [(d.who, d.role, d.verb) for d in place.state.decisions] == [
+        ("ada", "lead", "approve"), ("bob", "dba", "approve")]
+
+
+def test_one_person_is_no_quorum_of_two(place: Place, tmp_path: Path) -> None:
+    place.write(GATE)
+    child = place.run()
+    place.until(lambda: bool(place.store.latest_run_id() and place.state.nodes
+                             and place.state.nodes["go"].question), child)
+    run = place.state.run_id
+    runbook(tmp_path, "approve", run, "go", "--role", "lead")
+    runbook(tmp_path, "approve", run, "go", "--role", "dba")
+    place.until(lambda: len(place.state.decisions) == 2, child)
+    assert place.state.nodes["go"].state is NodeState.STARTED
+    runbook(tmp_path, "reject", run, "go", "--why", "not tonight")
+    assert child.wait(30) == 20
+    assert "not tonight" in place.state.nodes["go"].detail
+
+
+def test_pause_continue_and_skip(place: Place, tmp_path: Path) -> None:
+    place.write(LONG + """
+  - id: after
+    kind: shell
+    with: {command: echo after >> HERE/ledger}
+""")
+    child = place.run()
+    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    run = place.state.run_id
+    runbook(tmp_path, "pause", run)
+    runbook(tmp_path, "skip", run, "after", "--why", "no need")
+    place.until(lambda: place.state.nodes["after"].state is NodeState.SKIPPED, child)
+    (tmp_path / "go").touch()
+    place.until(lambda: place.state.nodes["long"].state is NodeState.VERIFIED, child)
+    assert place.state.phase is RunPhase.PAUSED
+    assert child.poll() is None
+    runbook(tmp_path, "continue", run)
+    assert child.wait(30) == 0
+    assert (tmp_path / "ledger").read_text() == "begun\n"
+
+
+def test_a_live_run_can_demand_a_rehearsal_of_this_very_plan(
+    place: Place, tmp_path: Path
+) -> None:
+    book = "runbook: r\npolicy: {rehearsal: {required: probe}}\nsteps:\n" \
+           "  - {id: a, kind: shell, with: {command: echo WORD >> HERE/ledger}}\n"
+    place.write(book.replace("WORD", "one"))
+    refused = runbook(tmp_path, "run", "book.yml", "--yes", code=11)
+    assert "demands a probe rehearsal of this very plan" in refused.stderr
+    runbook(tmp_path, "rehearse", "book.yml", "--level", "probe")
+    runbook(tmp_path, "run", "book.yml", "--yes")
+    place.write(book.replace("WORD", "two"))
+    runbook(tmp_path, "run", "book.yml", "--yes", code=11)
+    assert (tmp_path / "ledger").read_text() == "one\n"
