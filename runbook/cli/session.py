@@ -150,13 +150,17 @@ def _drive(ctx: RunContext) -> Driven:
 def _interrupts(ctx: RunContext) -> Iterator[None]:
     """First Ctrl-C: stop at the next checkpoint. Second: detach; remote work goes on."""
 
+    asked = False
+
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if ctx.signals.stop.is_set():
+        nonlocal asked
+        if asked:
             typer.echo(
                 f"\ndetached; commands on the hosts go on. Take it up again: "
                 f"runbook resume {ctx.state.run_id}", err=True,
             )
             os._exit(int(ExitCode.STOPPED))
+        asked = True
         typer.echo("\nstopping at the next checkpoint; press Ctrl-C again to detach", err=True)
         # Not from the handler itself: it may have interrupted a holder of the same lock.
         threading.Thread(target=ctx.stop, name="stop").start()

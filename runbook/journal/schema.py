@@ -10,6 +10,7 @@ from runbook.errors import JournalFault
 APPLICATION_ID = 0x52424B31
 STORE_VERSION = 1
 
+# A message's number is never used again: the engine remembers which it has handed on.
 _TABLES = """
 CREATE TABLE run (
   run_id TEXT PRIMARY KEY, runbook TEXT NOT NULL, plan TEXT NOT NULL, plan_digest TEXT NOT NULL,
@@ -27,7 +28,7 @@ CREATE INDEX event_run ON event (run_id, seq);
 CREATE UNIQUE INDEX event_once ON event (run_id, node, op, attempt, kind)
   WHERE kind IN ('intent', 'done', 'verified', 'restored');
 CREATE TABLE inbox (
-  id INTEGER PRIMARY KEY, run_id TEXT NOT NULL REFERENCES run, ts REAL NOT NULL,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL REFERENCES run, ts REAL NOT NULL,
   verb TEXT NOT NULL, who TEXT NOT NULL, node TEXT NOT NULL, data TEXT NOT NULL
 ) STRICT;
 CREATE TABLE rehearsal (

@@ -17,7 +17,7 @@ _VERB = {"started": "start", "stopped": "stop", "restarted": "restart", "reloade
 
 
 class Service(Kind):
-    """Start, stop, restart or reload a systemd service, and say whether it starts at boot.
+    """Start, stop, restart or reload a systemd service; enable or disable it.
 
     `restarted` and `reloaded` act every time; the others do nothing where the service already is
     as wanted. With a `poll:` on the step, verification waits until it holds, and `stable` finds

@@ -11,7 +11,7 @@ from runbook.templating.values import did_you_mean
 
 
 def without(plan: Plan, steps: Sequence[str]) -> Plan:
-    """The plan with these steps (or all steps of these playbook calls) skipped.
+    """The plan with these steps skipped; a name may also be a playbook call or a tag.
 
     Raises NotFound for an unknown one, and Refused where a step that stays needs an output.
     """
@@ -19,7 +19,10 @@ def without(plan: Plan, steps: Sequence[str]) -> Plan:
         return plan
     out: set[str] = set()
     for name in steps:
-        found = {s.id for s in plan.steps if s.id == name or s.id.startswith(f"{name}/")}
+        found = {
+            s.id for s in plan.steps
+            if s.id == name or s.id.startswith(f"{name}/") or name in s.tags
+        }
         if not found:
             raise NotFound(f"there is no step {name!r}", hint=did_you_mean(name, plan.by_id))
         out |= found

@@ -138,7 +138,7 @@ class _Page:
 
     def _prose(self, text: str, style: str = "") -> Text:
         if not self._colour:
-            return Text(_CODE.sub(r"`\1`", text), style=style)
+            return Text(text, style=style)
         out = Text(style=style)
         for index, part in enumerate(_CODE.split(text)):
             out.append(part, style="cyan" if index % 2 else "")
@@ -151,7 +151,7 @@ def _table() -> Table:
 
 def _documentation(kind: type[Kind]) -> str:
     # The class's own: a docstring inherited from a base would describe another kind.
-    return inspect.cleandoc(kind.__doc__ or "")
+    return _CODE.sub(r"`\1`", inspect.cleandoc(kind.__doc__ or ""))
 
 
 def _keys(kind: type[Kind]) -> list[dict[str, Any]]:

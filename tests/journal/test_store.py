@@ -124,6 +124,8 @@ def test_messages_leave_the_inbox_with_the_event_that_takes_them(store: Store) -
     lease = store.acquire(run, "x")
     lease.append([Draft("decision", "go")], ts=6.0, taken=(message.id,))
     assert store.inbox(run) == []
+    store.post(run, "approve", who="eve", now=7.0, node="go")
+    assert store.inbox(run)[0].id > message.id
 
 
 def test_runs_are_found_by_a_part_of_their_id(store: Store) -> None:
