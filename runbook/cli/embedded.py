@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook.errors import NotFound
+from runbook.errors import NotFound, Refused
 from runbook.journal import Store
 from runbook.model.plan import Plan
 from runbook.sandbox.handle import WorldHandle, start_world
 from runbook.sandbox.judge import RunningJudge, start_judge
 from runbook.sandbox.judgement import Judgement
+from runbook.sandbox.reach import absolute_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ def embedded(
     """Bring a world up for as long as the context lasts; nothing is left behind.
 
     ``fail``: steps that are made to fail there. ``traffic``: let the outside client work.
+    Raises Refused for a plan that would reach past the world.
     """
+    _refuse_reaching_out(plan)
     directory = Path(tempfile.mkdtemp(prefix="runbook-world-"))
     judge: RunningJudge | None = None
     try:
@@ -67,6 +70,19 @@ def embedded(
                 raise
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _refuse_reaching_out(plan: Plan) -> None:
+    """A rehearsal must not change the machine it runs on."""
+    found = absolute_paths(plan)
+    if found:
+        shown = "; ".join(f"{step}: {path}" for step, path in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise Refused(
+            f"these steps name absolute paths, which would be those of this machine: {shown}{more}",
+            hint="in a runbook that is to be played in a sandbox, name paths relative to the "
+            "login folder; nothing was started",
+        )
 
 
 def _has_traffic(config: Path) -> bool:

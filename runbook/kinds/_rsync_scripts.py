@@ -117,6 +117,7 @@ while [ "$n" -gt 0 ]; do
   n=$((n - 1))
 done
 [ -z "$lost" ] || exit 3
+rmdir "$saved" 2>/dev/null || :
 """
 
 
@@ -183,7 +184,7 @@ def _places(destination: str, saved: str) -> str:
 
 
 def _home(key: str) -> str:
-    return f"${{XDG_STATE_HOME:-$HOME/.local/state}}/runbook/rsync/{shlex.quote(key)}"
+    return f"$HOME/.runbook/rsync/{shlex.quote(key)}"
 
 
 def _at(remote: Sequence[str], script: str) -> str:

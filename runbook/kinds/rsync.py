@@ -43,8 +43,8 @@ class Rsync(Kind):
     first, or let the early run be `on_failure: continue`.
 
     Before the destination is touched, everything in it that will be overwritten, retouched or
-    deleted is copied to `~/.local/state/runbook/rsync` on the destination's host. It takes that
-    much space there, until the undo or until you remove it.
+    deleted is copied to `~/.runbook/rsync` on the destination's host. It takes that much space
+    there, until the undo or until you remove it. Folders named `.runbook` are left out of it all.
     """
 
     name: ClassVar[str] = "rsync"
@@ -182,7 +182,8 @@ class Rsync(Kind):
             flags.append("--delete")
         if self.checksum:
             flags.append("--checksum")
-        return flags + [f"--exclude={pattern}" for pattern in self.exclude]
+        # Spools of runs, and what undo needs, live in such folders: --delete must not reach them.
+        return flags + [f"--exclude={pattern}" for pattern in (".runbook/", *self.exclude)]
 
     def _arguments(self, observed: Observation) -> list[str]:
         source, target = self.source, self.destination.rstrip("/") + "/"

@@ -1,22 +1,30 @@
-"""A time axis for a drawing: seconds to points, with long idle stretches cut short.
+"""A time axis for a drawing: seconds to points, with long stretches of waiting cut short.
 
-A move lowers its TTLs two days before it works for two hours. Drawn to scale the two hours would
-be a sliver, so stretches in which nothing begins or ends, and that are far longer than all the
-busy ones together, are drawn at a fixed small width and marked as cut.
+A move lowers its TTLs two days before it works for two hours, and its shortest steps take
+milliseconds. Drawn to scale, all of it would be a sliver. So the axis is to scale with two marked
+exceptions: stretches of waiting are drawn at a small fixed width (``cuts``), and a stretch in
+which something ran is never drawn narrower than can be seen (``widened_below``).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from runbook.views.times import at
 
+Span = tuple[float, float]
+"""From, to; in Unix seconds."""
+
+_IDLE_SHARE = 0.1
 _FAR_LONGER = 3.0
-_CUT_SHARE = 0.2
+_NEVER_CUT = 60.0
+_CROWD = 4
+_CUT_WIDTH, _CUT_SHARE = 34.0, 0.35
+_LEAST_WIDTH, _LEAST_SHARE = 12.0, 0.5
 _STEPS = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
     172800, 604800,
@@ -41,25 +49,36 @@ class Cut:
 
 
 class Axis:
-    """Maps moments from the first to the last of ``moments`` onto ``left`` … ``left + width``."""
+    """Maps moments from the first to the last of ``moments`` onto ``left`` … ``left + width``.
 
-    def __init__(self, moments: Iterable[float], left: float, width: float) -> None:
-        points = sorted(set(moments)) or [0.0]
+    ``ran`` are the spans in which something ran, ``planned`` those in which something should have
+    run; their ends belong to the moments.
+    """
+
+    def __init__(
+        self, moments: Iterable[float], left: float, width: float, *,
+        ran: Iterable[Span] = (), planned: Iterable[Span] = (),
+    ) -> None:
+        ran, planned = list(ran), list(planned)
+        points = sorted({*moments, *(m for span in (*ran, *planned) for m in span)}) or [0.0]
         if len(points) == 1:
             points.append(points[0] + 1.0)
         gaps = [b - a for a, b in pairwise(points)]
-        longest = _busy_limit(gaps)
-        busy = sum(gap for gap in gaps if gap <= longest)
-        shown = [gap if gap <= longest else busy * _CUT_SHARE for gap in gaps]
-        self.scale = width / sum(shown)
-        """Points a second, outside the cuts."""
+        busy = _covered(points, ran)
+        cut = _cut(gaps, [a or b for a, b in zip(busy, _covered(points, planned), strict=True)])
+        drawn, self.scale, self.widened_below = _widths(gaps, busy, cut, width)
         self._points = points
-        self._xs = [left]
-        self.cuts: list[Cut] = []
-        for gap, drawn in zip(gaps, shown, strict=True):
-            if drawn != gap:
-                self.cuts.append(Cut(self._xs[-1], drawn * self.scale, gap))
-            self._xs.append(self._xs[-1] + drawn * self.scale)
+        self._xs = [left, *(left + x for x in accumulate(drawn))]
+        self._cut = cut
+        self.cuts = [
+            Cut(x, wide, gap)
+            for x, wide, gap, gone in zip(self._xs, drawn, gaps, cut, strict=False) if gone
+        ]
+
+    scale: float
+    """Points a second, outside the cuts."""
+    widened_below: float
+    """Stretches of work shorter than that many seconds are drawn wider than they are; 0: none."""
 
     def x(self, moment: float) -> float:
         """Position of a moment; clipped to the ends."""
@@ -73,33 +92,47 @@ class Axis:
         return xs[i] + share * (xs[i + 1] - xs[i])
 
     def ticks(self, zone: tzinfo, spacing: float = 84.0) -> list[Tick]:
-        """Round moments of local time, at least ``spacing`` points apart, none inside a cut."""
-        step = next((s for s in _STEPS if s * self.scale >= spacing), _STEPS[-1])
+        """Moments of local time, about ``spacing`` points apart, none inside a cut.
+
+        They are round ones, and where a cut ends, that moment. Of ticks too close to each other
+        the one that begins a new day stays, then the one where a cut ends.
+        """
+        found: list[tuple[int, float]] = []
+        day_before = None
+        for start, end in self._kept():
+            day = at(start, zone).date()
+            found.append((0 if day != day_before else 1, start))
+            found += [(2, moment) for moment in self._round(start, end, zone, spacing)]
+            day_before = at(end, zone).date()
+        placed: list[float] = []
+        for _, moment in sorted(found):
+            x = self.x(moment)
+            if all(abs(x - self.x(other)) >= spacing * 0.8 for other in placed):
+                placed.append(moment)
         ticks: list[Tick] = []
         last_day = ""
-        last_x = float("-inf")
-        for start, end in self._busy():
-            offset = at(start, zone).utcoffset()
-            shift = offset.total_seconds() if offset else 0.0
-            moment = -((-(start + shift)) // step) * step - shift
-            while moment <= end:
-                x = self.x(moment)
-                if x - last_x >= spacing * 0.8:
-                    local = at(moment, zone)
-                    day = f"{local:%a %d %b}"
-                    text = f"{local:%H:%M:%S}" if step < 60 else f"{local:%H:%M}"
-                    ticks.append(Tick(x, text, "" if day == last_day else day))
-                    last_day, last_x = day, x
-                moment += step
+        for moment in sorted(placed):
+            local = at(moment, zone)
+            day_text = f"{local:%a %d %b}"
+            text = f"{local:%H:%M}" if local.second == 0 else f"{local:%H:%M:%S}"
+            ticks.append(Tick(self.x(moment), text, "" if day_text == last_day else day_text))
+            last_day = day_text
         return ticks
 
-    def _busy(self) -> list[tuple[float, float]]:
-        cut = {round(c.x, 6) for c in self.cuts}
-        spans: list[tuple[float, float]] = []
-        for i, x in enumerate(self._xs[:-1]):
-            if round(x, 6) in cut:
+    def _round(self, start: float, end: float, zone: tzinfo, spacing: float) -> Iterable[float]:
+        step = next((s for s in _STEPS if s * self.scale >= spacing), _STEPS[-1])
+        offset = at(start, zone).utcoffset()
+        shift = offset.total_seconds() if offset else 0.0
+        moment = -((-(start + shift)) // step) * step - shift
+        while moment <= end:
+            yield moment
+            moment += step
+
+    def _kept(self) -> list[Span]:
+        spans: list[Span] = []
+        for (start, end), gone in zip(pairwise(self._points), self._cut, strict=True):
+            if gone:
                 continue
-            start, end = self._points[i], self._points[i + 1]
             if spans and spans[-1][1] == start:
                 spans[-1] = (spans[-1][0], end)
             else:
@@ -107,14 +140,51 @@ class Axis:
         return spans
 
 
-def _busy_limit(gaps: list[float]) -> float:
-    """The longest gap that is still drawn to scale."""
-    ordered = sorted(gaps)
-    limit = ordered[-1]
-    before = 0.0
-    for i, gap in enumerate(ordered):
-        # Half of all gaps at least have to be short, or "far longer" would mean nothing.
-        if i and i * 2 >= len(ordered) and gap > _FAR_LONGER * before:
-            limit = ordered[i - 1]
-        before += gap
-    return limit
+def _covered(points: Sequence[float], spans: Iterable[Span]) -> list[bool]:
+    """Of each gap between two points: whether one of the spans covers it."""
+    change = [0] * (len(points) + 1)
+    for start, end in spans:
+        change[bisect_left(points, start)] += 1
+        change[bisect_left(points, end)] -= 1
+    return [depth > 0 for depth in accumulate(change[: len(points) - 1])]
+
+
+def _cut(gaps: Sequence[float], used: Sequence[bool]) -> list[bool]:
+    """Which gaps are cut: idle ones soon, those inside a step only where it hides all others."""
+    if not any(used):
+        return [False] * len(gaps)
+    cut = [False] * len(gaps)
+    within = sorted((i for i, yes in enumerate(used) if yes), key=lambda i: -gaps[i])
+    kept = sum(gaps[i] for i in within)
+    for place, i in enumerate(within):
+        others = len(within) - place - 1
+        if others < _CROWD or gaps[i] <= max(_NEVER_CUT, _FAR_LONGER * (kept - gaps[i])):
+            break
+        cut[i] = True
+        kept -= gaps[i]
+    limit = max(_NEVER_CUT, _IDLE_SHARE * kept)
+    return [gone or (not yes and gap > limit) for gone, yes, gap in
+            zip(cut, used, gaps, strict=True)]
+
+
+def _widths(
+    gaps: Sequence[float], busy: Sequence[bool], cut: Sequence[bool], width: float
+) -> tuple[list[float], float, float]:
+    """The drawn width of each gap, points a second, and below how many seconds it is widened."""
+    each_cut = min(_CUT_WIDTH, _CUT_SHARE * width / max(1, sum(cut)))
+    room = width - each_cut * sum(cut)
+    shown = [i for i, gone in enumerate(cut) if not gone]
+    least = min(_LEAST_WIDTH, _LEAST_SHARE * room / max(1, sum(busy[i] for i in shown)))
+    pinned: set[int] = set()
+    while True:
+        left = room - least * len(pinned)
+        scale = left / sum(gaps[i] for i in shown if i not in pinned)
+        narrow = {i for i in shown if busy[i] and gaps[i] * scale < least} - pinned
+        if not narrow:
+            break
+        pinned |= narrow
+    drawn = [
+        each_cut if cut[i] else least if i in pinned else gap * scale
+        for i, gap in enumerate(gaps)
+    ]
+    return drawn, scale, least / scale if pinned else 0.0

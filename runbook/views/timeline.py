@@ -9,13 +9,13 @@ from typing import Literal
 from runbook.engine.report_model import Report, StepLine
 from runbook.model.duration import format_duration
 from runbook.model.state import NodeState
-from runbook.views.axis import Axis, Cut, Tick
+from runbook.views.axis import Axis, Cut, Span, Tick
 from runbook.views.report_words import ReportWords, decider, step_state
 from runbook.views.times import zone_of
 
 WIDTH = 1120.0
 _LABELS = 210.0
-_RIGHT = 16.0
+_RIGHT = 30.0
 _HEAD = 64.0
 _ROW, _DENSE_ROW = 26.0, 17.0
 _DENSE_FROM = 50
@@ -95,6 +95,8 @@ class Timeline:
     ticks: tuple[Tick, ...]
     cuts: tuple[Cut, ...]
     cut_labels: tuple[str, ...]
+    scale_note: str
+    """Where the drawing is not to scale; empty where it is."""
     links: tuple[str, ...]
     """Paths between the bars of the critical path."""
 
@@ -109,7 +111,10 @@ def build_timeline(report: Report) -> Timeline | None:
     head = _HEAD + 16.0 * len(bands)
     row = _ROW if len(report.steps) < _DENSE_FROM else _DENSE_ROW
     critical = {(link.step, link.op) for link in report.critical_path}
-    axis = Axis(_moments(report, end), _LABELS, WIDTH - _LABELS - _RIGHT)
+    axis = Axis(
+        _moments(report, end), _LABELS, WIDTH - _LABELS - _RIGHT,
+        ran=_ran(report, end), planned=_planned(report),
+    )
     rows = tuple(
         _row(step, axis, say, head + i * row, end, critical)
         for i, step in enumerate(report.steps)
@@ -141,17 +146,43 @@ def build_timeline(report: Report) -> Timeline | None:
         ticks=tuple(axis.ticks(zone_of(report.timezone))),
         cuts=tuple(axis.cuts),
         cut_labels=tuple(format_duration(cut.seconds) for cut in axis.cuts),
+        scale_note=_scale_note(axis),
         links=tuple(_links(report, axis, rows, row)),
     )
 
 
-def _moments(report: Report, end: float) -> list[float]:
-    found = [report.started_at, end]
+def _ran(report: Report, end: float) -> list[Span]:
+    spans = []
     for step in report.steps:
-        found += [step.started_at, step.ended_at, step.undo_started_at, step.undo_ended_at,
-                  step.planned_start, step.planned_end]
-    found += [d.ts for d in report.decisions]
-    return [moment for moment in found if moment is not None]
+        for start, stop in ((step.started_at, step.ended_at),
+                            (step.undo_started_at, step.undo_ended_at)):
+            if start is not None:
+                spans.append((start, stop if stop is not None else max(start, end)))
+    return spans
+
+
+def _planned(report: Report) -> list[Span]:
+    return [
+        (step.planned_start, step.planned_end) for step in report.steps
+        if step.planned_start is not None and step.planned_end is not None
+    ]
+
+
+def _moments(report: Report, end: float) -> list[float]:
+    started = end if report.started_at is None else report.started_at
+    return [started, end, *(d.ts for d in report.decisions)]
+
+
+def _scale_note(axis: Axis) -> str:
+    notes = []
+    if axis.cuts:
+        notes.append("hatched stretches of waiting are cut short, their true length is written "
+                     "in them")
+    if axis.widened_below:
+        notes.append(f"steps shorter than {format_duration(axis.widened_below)} are drawn wider "
+                     "than they were")
+    text = "; ".join(notes)
+    return f"Not to scale: {text}." if text else ""
 
 
 def _row(
@@ -206,7 +237,7 @@ def _lines(report: Report, axis: Axis, end: float) -> list[Line]:
     lines = []
     if report.rollback is not None:
         lines.append(_line(axis.x(report.rollback.started_at), "rollback", "turn"))
-    last = max(_moments(report, end))
+    last = max([*_moments(report, end), *(stop for _, stop in _planned(report))])
     for moment, label in (
         (report.window_start, "window opens"), (report.window_end, "window closes"),
     ):

@@ -150,6 +150,19 @@ def test_a_second_attempt_keeps_what_the_first_found(
     assert snapshot(target) == was
 
 
+def test_a_whole_home_folder_keeps_what_undo_needs(world: LocalWorld, tmp_path: Path) -> None:
+    source, home = tmp_path / "source", tmp_path / "home"
+    write(source, {"a": "new", ".runbook/theirs": "x"})
+    write(home, {"a": "old", "b": "gone", ".runbook/mine": "spool"})
+    life = Life(world, kind_of(source, home, delete=True))
+    assert life.forward().ok
+    assert sorted(path.name for path in home.iterdir()) == [".runbook", "a"]
+    assert (home / ".runbook/mine").exists() and not (home / ".runbook/theirs").exists()
+    life.back()
+    assert (home / "a").read_text() == "old" and (home / "b").read_text() == "gone"
+    assert not list((home / ".runbook/rsync").iterdir()), "nothing is left of it"
+
+
 def test_undo_may_be_repeated(world: LocalWorld, trees: tuple[Path, Path]) -> None:
     source, target = trees
     was = snapshot(target)
@@ -240,7 +253,7 @@ def test_a_push_is_undone_on_the_host_it_went_to(
     assert life.forward().ok
     assert snapshot(west / "shop dir") == snapshot(source)
     assert "-p 2222" in (tmp_path / "ssh.log").read_text()
-    assert not (tmp_path / "home/.local").exists(), "what was there is kept where it was"
+    assert not (tmp_path / "home/.runbook").exists(), "what was there is kept where it was"
     actions = kind.undo(life.before)
     assert not isinstance(actions, Irreversible)
     (action,) = actions
@@ -331,3 +344,33 @@ def test_what_changed_during_the_copy_is_told_by_undo(
     now = snapshot(target)
     del now["same"], was["same"]
     assert now == was, "all the rest was put back"
+
+
+KILLER = """#!/bin/sh
+case "$*" in
+  *--dry-run* | *--files-from*) exec {rsync} "$@" ;;
+esac
+{rsync} "$@"
+kill -9 $PPID
+"""
+
+
+def test_a_copy_that_was_killed_is_put_back(
+    world: LocalWorld, trees: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything was copied, and nobody lived to note what."""
+    source, target = trees
+    killer = tmp_path / "bin/rsync"
+    killer.parent.mkdir()
+    killer.write_text(KILLER.format(rsync=shutil.which("rsync")))
+    killer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{killer.parent}:{os.environ['PATH']}")
+    was = snapshot(target)
+    kind = kind_of(source, target, delete=True)
+    before = kind.observe(world)
+    result = world.perform(kind.plan(before).actions)[0]
+    assert not result.ok and not (target / "extra").exists()
+    actions = kind.undo(before)
+    assert not isinstance(actions, Irreversible)
+    assert world.perform(actions)[0].ok
+    assert snapshot(target) == was

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """reboot, halt, poweroff and shutdown of a lab host.
 
 reboot(2) in a PID namespace ends that namespace's process 1 and nothing else; in the first one it
@@ -30,7 +31,6 @@ def main() -> int:
         return 1
     name = os.path.basename(sys.argv[0])
     off = name in ("halt", "poweroff") or (name == "shutdown" and "-r" not in sys.argv)
-    os.sync()
     ctypes.CDLL(None, use_errno=True).reboot(POWER_OFF if off else RESTART)
     print("refused:", os.strerror(ctypes.get_errno()), file=sys.stderr)
     return 1
