@@ -7,14 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import Errored, NotFound
+from runbook.model.inventory import Host
 from runbook.model.plan import Node, Plan
-from runbook.model.ports import DnsReads, HostReads, NetReads, World
+from runbook.model.ports import (
+    CommandResult,
+    DnsReads,
+    FileState,
+    HostReads,
+    NetReads,
+    ServiceState,
+    World,
+)
 from runbook.model.runstate import RunState
 from runbook.model.state import NodeState
 
 
+class _AsUser:
+    """Reads of a host as the user a step becomes, where the kind names none itself."""
+
+    def __init__(self, inner: HostReads, run_as: str) -> None:
+        self._inner = inner
+        self._run_as = run_as
+
+    @property
+    def host(self) -> Host | None:
+        return self._inner.host
+
+    def query(
+        self, command: str, *, timeout: float = 60.0, run_as: str | None = None,
+        env: Mapping[str, str] | None = None, cwd: str | None = None,
+    ) -> CommandResult:
+        return self._inner.query(
+            command, timeout=timeout, run_as=run_as or self._run_as, env=env, cwd=cwd
+        )
+
+    def file(self, path: str, *, run_as: str | None = None) -> FileState:
+        return self._inner.file(path, run_as=run_as or self._run_as)
+
+    def service(self, name: str, *, run_as: str | None = None) -> ServiceState:
+        return self._inner.service(name, run_as=run_as or self._run_as)
+
+
 class NodeReads:
-    """Implements :class:`runbook.model.ports.Reads` for one node of one run."""
+    """Implements :class:`runbook.model.ports.Reads` for one node of one run.
+
+    What a step reads it reads as the user it acts as (``run_as``)."""
 
     def __init__(self, plan: Plan, state: RunState, world: World, node: Node, host: str | None):
         self._plan = plan
@@ -25,10 +62,12 @@ class NodeReads:
 
     @property
     def here(self) -> HostReads:
-        return self._world.host(self._host)
+        return self.on(self._host)
 
     def on(self, host: str | None) -> HostReads:
-        return self._world.host(host)
+        reads = self._world.host(host)
+        run_as = self._plan.by_id[self._node.step].run_as
+        return _AsUser(reads, run_as) if run_as else reads
 
     @property
     def dns(self) -> DnsReads:

@@ -37,6 +37,7 @@ class TransportWorld:
         endpoints: Endpoints | None, on_open: Callable[[str, str], None] | None = None,
     ) -> None:
         self.clock = clock
+        self._directory = Path(plan.directory)
         self._redactor = Redactor()
         self.secrets = SecretStore(
             plan.secrets, directory=Path(plan.directory), redactor=self._redactor,
@@ -80,7 +81,7 @@ class TransportWorld:
 
     def perform(self, action: Action, key: ActionKey, progress: Progress) -> ActionResult:
         if isinstance(action, RunCommand | PutFile):
-            return self.pool.perform(action, key, progress)
+            return self.pool.perform(self._located(action), key, progress)
         if isinstance(action, ChangeRecordSet):
             return self._dns.perform(action, key)
         if isinstance(action, SendRequest):
@@ -89,12 +90,21 @@ class TransportWorld:
 
     def resolve(self, action: Action, key: ActionKey) -> Resolution:
         if isinstance(action, RunCommand | PutFile):
-            return self.pool.resolve(action, key)
+            return self.pool.resolve(self._located(action), key)
         if isinstance(action, ChangeRecordSet):
             return self._dns.resolve_change(action, key)
         if isinstance(action, SendRequest):
             return self._net.resolve(action, key)
         return Resolution(outcome="unknown", detail=f"nobody can be asked about {action.action!r}")
+
+    def _located(self, action: RunCommand | PutFile) -> RunCommand | PutFile:
+        """Local files are named from the runbook's folder, wherever the command was typed."""
+        if isinstance(action, RunCommand) or action.content is None or not action.content.local:
+            return action
+        path = str(self._directory / action.content.local)
+        return action.model_copy(
+            update={"content": action.content.model_copy(update={"local": path})}
+        )
 
     def close(self) -> None:
         self.pool.close()

@@ -249,3 +249,24 @@ def test_a_live_run_can_demand_a_rehearsal_of_this_very_plan(
     place.write(book.replace("WORD", "two"))
     runbook(tmp_path, "run", "book.yml", "--yes", code=11)
     assert (tmp_path / "ledger").read_text() == "one\n"
+
+
+def test_a_local_source_is_found_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "a.txt").write_text("from the runbook's folder\n")
+    (tmp_path / "books" / "b.yml").write_text(
+        "runbook: r\nsteps:\n"
+        f"  - {{id: a, kind: file, with: {{path: {tmp_path}/out.txt, source: a.txt}}}}\n")
+    runbook(tmp_path, "run", "books/b.yml", "--yes")
+    assert (tmp_path / "out.txt").read_text() == "from the runbook's folder\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user without a password "
+                    "needs root here")
+def test_a_step_reads_as_the_user_it_acts_as(tmp_path: Path) -> None:
+    (tmp_path / "b.yml").write_text(
+        "runbook: r\nsteps:\n"
+        "  - {id: a, kind: shell, run_as: nobody, with: {command: 'true', "
+        "done_when: 'test \"$(id -un)\" = nobody'}}\n")
+    runbook(tmp_path, "run", "b.yml", "--yes")
+    assert "already" in runbook(tmp_path, "log").stdout

@@ -13,7 +13,7 @@ from tests.transports.ssh_lab import Sshd
 @pytest.fixture
 def sshd(tmp_path: Path) -> Iterator[Sshd]:
     """A fresh server, started."""
-    server = Sshd.make(tmp_path / "sshd")
+    server = Sshd.make(tmp_path / "server")
     server.start()
     yield server
     server.stop()

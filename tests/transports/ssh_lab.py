@@ -95,7 +95,7 @@ class Sshd:
         config.write_text("\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.folder}/host_key",
             f"AuthorizedKeysFile {self.folder}/authorized_keys", "UsePAM no", "StrictModes no",
-            "PidFile none", "PermitRootLogin yes", "PasswordAuthentication no",
+            "PidFile none", "LogLevel DEBUG2", "PermitRootLogin yes", "PasswordAuthentication no",
             "Subsystem sftp internal-sftp", f"SetEnv HOME={self.home}{path}", *self.options, "",
         ]))
         assert SSHD is not None
@@ -122,7 +122,7 @@ class Sshd:
         found = self.children()
         for pid in found:
             for child in [*_descendants(pid), pid]:
-                if b"sshd" in _command(child):
+                if _name(child).startswith("sshd"):
                     _kill(child)
         return len(found)
 
@@ -150,11 +150,11 @@ class Sshd:
         )
 
 
-def _command(pid: int) -> bytes:
+def _name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/comm").read_text()
     except OSError:
-        return b""
+        return ""
 
 
 def _descendants(pid: int) -> list[int]:

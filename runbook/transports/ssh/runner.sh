@@ -178,7 +178,17 @@ r_fate() {
   if [ "$R_WHERE" != "$R_BOOT" ]; then R_FATE=lost_reboot; return; fi
   R_FATE=lost r_group=
   { read -r r_group <"$1/pgid"; } 2>/dev/null || return 0
-  kill -0 "-$r_group" 2>/dev/null && R_FATE=orphan
+  r_lives "$r_group" && R_FATE=orphan
+}
+
+# Whether group $1 has a process that is not a zombie: a process 1 that does not reap leaves some.
+r_lives() {
+  for r_file in /proc/[0-9]*/stat; do
+    { read -r r_line <"$r_file"; } 2>/dev/null || continue
+    set -f; set -- "$1" ${r_line##*') '}; set +f
+    [ "$4" = "$1" ] && [ "$2" != Z ] && return 0
+  done
+  return 1
 }
 
 # Take the lock of folder $1 together with other readers, for $2 seconds at most.
