@@ -85,7 +85,8 @@ class Machine:
         target = self.disk / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-        target.chmod(0o755 if text.startswith("#!") else 0o644)
+        secret = " PRIVATE KEY-" in text
+        target.chmod(0o755 if text.startswith("#!") else 0o600 if secret else 0o644)
 
     # -- power ---------------------------------------------------------------------------------
 

@@ -60,8 +60,7 @@ zone:
     file: {zone}.zone
     master: primary
     acl: notify
-    refresh-min-interval: 1
-    retry-min-interval: 1
+    refresh-min-interval: 2
     retry-max-interval: 2
 """,
         "/etc/runbook-lab/boot.d/knotd": "mkdir -p /run/knot /var/lib/knot-lab\n"

@@ -95,7 +95,7 @@ class Sshd:
         config.write_text("\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.folder}/host_key",
             f"AuthorizedKeysFile {self.folder}/authorized_keys", "UsePAM no", "StrictModes no",
-            "PidFile none", "LogLevel DEBUG2", "PermitRootLogin yes", "PasswordAuthentication no",
+            "PidFile none", "PermitRootLogin yes", "PasswordAuthentication no",
             "Subsystem sftp internal-sftp", f"SetEnv HOME={self.home}{path}", *self.options, "",
         ]))
         assert SSHD is not None

@@ -511,7 +511,6 @@ def test_one_session_at_a_time_is_enough(tmp_path: Path) -> None:
     finally:
         pool.close()
         server.stop()
-        print((server.folder/"log").read_text())
 
 
 def test_several_channels_only_when_needed(pool: SshPool, sshd: Sshd, tmp_path: Path) -> None:

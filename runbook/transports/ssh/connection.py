@@ -8,6 +8,7 @@ leaves open is closed here.
 | a silent peer is never noticed | keepalive + TCP_USER_TIMEOUT (tcp(7)) |
 | opening a channel waits up to an hour | every opening has its own timeout |
 | an unopened connection is not thread-safe | the caller holds a lock for each host |
+| channels refused at once get each other's reasons | one is opened at a time |
 | `Connection.run` reads output in square time | not used: channels are read directly |
 """
 
@@ -58,6 +59,9 @@ class Connection:
         self._client = client
         self._gateways = gateways
         self._timeouts = timeouts
+        # paramiko keeps the reason of a refused opening on the transport: two refused at once
+        # would get each other's.
+        self._opening = threading.Lock()
         transport = client.get_transport()
         assert isinstance(transport, paramiko.Transport)
         self.transport = transport
@@ -70,15 +74,17 @@ class Connection:
     def session(self) -> paramiko.Channel:
         """A new session channel. Raises ChannelsExhausted, or OSError/EOFError/SSHException."""
         try:
-            return self.transport.open_session(timeout=self._timeouts.channel)
+            with self._opening:
+                return self.transport.open_session(timeout=self._timeouts.channel)
         except paramiko.ChannelException as fault:
             raise ChannelsExhausted(str(fault)) from fault
 
     def tunnel(self, address: str, port: int) -> paramiko.Channel:
         """A connection made from that host. Raises ChannelException where it is refused."""
-        return self.transport.open_channel(
-            "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._timeouts.channel
-        )
+        with self._opening:
+            return self.transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._timeouts.channel
+            )
 
     def close(self) -> None:
         self._client.close()
