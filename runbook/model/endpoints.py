@@ -44,6 +44,9 @@ class Endpoints(BaseModel):
 
     secrets: dict[str, str] = Field(default_factory=dict)
     """Values that stand for the runbook's secrets in this world; made up, never real ones."""
+    controller: dict[str, str] = Field(default_factory=dict)
+    """Environment of commands on the controller itself: a folder of the world is their home,
+    and ssh, rsync and curl see the world only."""
     fail: tuple[str, ...] = ()
     """Steps that are made to fail after they acted: faults of a rehearsal."""
 

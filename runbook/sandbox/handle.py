@@ -49,12 +49,6 @@ class WorldHandle:
         return cls(directory)
 
     @property
-    def controller_env(self) -> dict[str, str]:
-        """Environment for commands on the controller: its ssh, rsync and curl see this world."""
-        found: dict[str, str] = json.loads((self.directory / "controller.json").read_text())
-        return found
-
-    @property
     def authoritative(self) -> tuple[str, int]:
         """Address and port of the world's authoritative name server."""
         data = json.loads((self.directory / "names.json").read_text())

@@ -75,7 +75,7 @@ class SandboxWorld:
         )
         for host in self._plan.inventory.hosts:
             await self._make_host(host)
-        await self._make_controller()
+        controller = await self._make_controller()
         listens = {
             place: port for one in self._programs.values() for program in one.values()
             for place, port in self._places(program)
@@ -91,7 +91,7 @@ class SandboxWorld:
             ssh=ssh, tcp=dict(self._router.table), dns=self._names.endpoints,
             resolver=f"127.0.0.1:{self._names.resolvers['']}",
             clock=str(self._clock.path), names=dict(self._router.names),
-            secrets=dict(self._config.secrets),
+            secrets=dict(self._config.secrets), controller=controller,
         )
         (self._directory / "endpoints.json").write_text(endpoints.model_dump_json(indent=1))
         (self._directory / "ready").touch()
@@ -144,7 +144,7 @@ class SandboxWorld:
                 log=logs / f"{host.name}-{item.name}.log",
             )
 
-    async def _make_controller(self) -> None:
+    async def _make_controller(self) -> dict[str, str]:
         """Shims for commands the controller runs itself: ssh, rsync, curl reach the world only."""
         proxy = HttpProxy(self._router, "")
         self._proxies.append(proxy)
@@ -152,7 +152,7 @@ class SandboxWorld:
             self._directory, CONTROLLER, world_id=self._id,
             env=proxy_variables(await proxy.start()),
         )
-        (self._directory / "controller.json").write_text(json.dumps(dict(space.env)))
+        return dict(space.env)
 
     def _places(self, program: Program) -> list[tuple[str, int]]:
         out = []

@@ -34,7 +34,18 @@ def render_html(report: Report) -> str:
         phase_word=PHASE_WORD,
         level_word=level_word,
         cards=_cards(report),
+        step_heads=_step_heads(report),
     )
+
+
+def _step_heads(report: Report) -> list[str]:
+    """The columns of the table of steps; those that would tell nothing are left out."""
+    heads = ["Step", "State", "Planned", "Started", "Took", "Estimate", "Off"]
+    if any(step.hosts > 1 for step in report.steps):
+        heads.append("Hosts")
+    if any(step.attempts > 1 for step in report.steps):
+        heads.append("Tries")
+    return [*heads, "Detail"]
 
 
 _CARD_MEASURES = frozenset({"write_outage", "lost", "writes_lost"})
@@ -68,5 +79,7 @@ def _cards(report: Report) -> list[tuple[str, str, str, str]]:
         if measure.name not in _CARD_MEASURES:
             continue
         tone = {True: "good", False: "bad", None: ""}[measure.good]
-        cards.append((measure.label, measure.text, "measured from outside", tone))
+        value, _, aside = measure.text.removesuffix(")").partition(" (")
+        remark = f"{aside}; measured from outside" if aside else "measured from outside"
+        cards.append((measure.label, value, remark, tone))
     return cards

@@ -35,6 +35,29 @@ class ReportWords:
         moment = at(ts, self._zone)
         return f"{moment:%H:%M:%S}" if self._one_day else f"{moment:%a %d %b %H:%M:%S}"
 
+    def day(self, ts: float | None) -> str:
+        """``Sat 12 Sep 2009``; empty where the whole run is on one day, or there is no moment."""
+        if ts is None or self._one_day:
+            return ""
+        return f"{at(ts, self._zone):%a %d %b %Y}"
+
+    def time_on(self, day: str, ts: float | None) -> str:
+        """The time of day under a heading that names ``day``; with its date on any other day."""
+        if ts is None or self.day(ts) == day:
+            return NONE if ts is None else f"{at(ts, self._zone):%H:%M:%S}"
+        return f"{at(ts, self._zone):%d %b %H:%M:%S}"
+
+    def step_days(self) -> list[tuple[str, list[StepLine]]]:
+        """The steps in their order, under the day they started on (or should have)."""
+        groups: list[tuple[str, list[StepLine]]] = []
+        for step in self._report.steps:
+            moment = step.started_at if step.started_at is not None else step.planned_start
+            day = self.day(moment)
+            if not groups or (day and day != groups[-1][0]):
+                groups.append((day, []))
+            groups[-1][1].append(step)
+        return groups
+
     def facts(self) -> list[tuple[str, str]]:
         """The head of the report: label and value."""
         r = self._report

@@ -57,7 +57,7 @@ class Network:
         space, site = self.namespace(host), site_of(address)
         run("ip", "netns", "add", space)
         run("ip", "-n", self.router, "link", "add", _port(host), "type", "veth",
-            "peer", "name", "eth0", "netns", space)
+            "peer", "name", "eth0", "address", _mac(address), "netns", space)
         self._batch(self.router, f"link set {_port(host)} master {_bridge(site)} up")
         self._batch(
             space, "link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up",
@@ -160,6 +160,11 @@ def _net(site: str) -> str:
 
 def _bridge(site: str) -> str:
     return f"br-{site}"
+
+
+def _mac(address: str) -> str:
+    """The same at every boot, as of a real card, or neighbours would look for the old one."""
+    return ":".join(["02", "00", *(f"{int(part):02x}" for part in address.split("."))])
 
 
 def _port(host: str) -> str:

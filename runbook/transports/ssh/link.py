@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -55,10 +55,12 @@ class LocalLink:
     host: Host | None = None
 
     def __init__(
-        self, *, run: str, base: Path, limit: int, on_hello: Callable[[Session], None]
+        self, *, run: str, base: Path, limit: int, on_hello: Callable[[Session], None],
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._run = run
         self._base = base
+        self._env = env
         self._sessions = SessionPool("the controller", limit, self._open, on_hello)
 
     def session(self) -> contextlib.AbstractContextManager[Session]:
@@ -81,7 +83,7 @@ class LocalLink:
 
     def _open(self) -> Session:
         try:
-            wire = ProcessWire()
+            wire = ProcessWire(env=self._env)
             return Session(
                 wire, run=self._run, base=str(self._base.absolute()), timeout=START_TIMEOUT
             )

@@ -57,6 +57,7 @@ class SshPool:
             inventory, endpoints=endpoints, timeouts=timeouts or Timeouts()
         )
         self._jumps = endpoints is None
+        self._controller = endpoints.controller if endpoints else None
         self._closing = threading.Event()
         self._jobs = JobRunner(reconnect or Reconnect(), self._closing)
         self._files = FilePutter(self._jobs, secrets)
@@ -252,7 +253,10 @@ class SshPool:
             self._opened(name, session)
 
         if name is None:
-            return LocalLink(run=self._run, base=self._base, limit=self._limit, on_hello=hello)
+            return LocalLink(
+                run=self._run, base=self._base, limit=self._limit, on_hello=hello,
+                env=self._controller,
+            )
         host = self._inventory.get(name)
         if host is None:
             raise NotFound(f"no host {name!r} in the inventory")
