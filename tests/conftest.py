@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, so that no test sees or leaves anything in a real one."""
+"""What every test gets: a home of its own; no test sees or leaves anything in a real one."""
 
 from __future__ import annotations
 

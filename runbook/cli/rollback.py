@@ -35,7 +35,7 @@ def command(
 ) -> None:
     from runbook.cli import wiring
     from runbook.cli.answer import load_state
-    from runbook.cli.session import Order, Show, finish, take_up
+    from runbook.cli.session import Order, finish, shown, take_up
     from runbook.views.back import show_rollback_plan
 
     store = wiring.open_state(state, must_exist=True)
@@ -52,4 +52,4 @@ def command(
         typer.echo(f"told run {run_id}, held by {holder}, to go back; watch it: "
                    f"runbook status {run_id} --watch")
         return
-    finish(take_up(store, run_id, show=Show.PLAIN if plain else Show.LIVE, order=Order("rollback", data)), run_id)
+    finish(take_up(store, run_id, show=shown(plain), order=Order("rollback", data)), run_id)

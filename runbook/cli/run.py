@@ -28,7 +28,7 @@ def command(
     state: State = None,
 ) -> None:
     from runbook.cli import wiring
-    from runbook.cli.session import Show, finish, start
+    from runbook.cli.session import finish, shown, start
     from runbook.engine.begin import check_policy
     from runbook.planning import without
 
@@ -46,6 +46,6 @@ def command(
                 f"{plan.digest[:12]}. This is not a rehearsal. Start?", abort=True,
             )
     run_id, driven = start(
-        plan, store, level="sandbox" if world else "live", endpoints_file=world, show=Show.PLAIN if plain else Show.LIVE
+        plan, store, level="sandbox" if world else "live", endpoints_file=world, show=shown(plain)
     )
     finish(driven, run_id)

@@ -45,6 +45,11 @@ class Show(Enum):
     NOTHING = "nothing"
 
 
+def shown(plain: bool) -> Show:
+    """What ``--plain`` asks for."""
+    return Show.PLAIN if plain else Show.LIVE
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A message said to a run as it is taken up."""

@@ -19,6 +19,7 @@ from runbook.journal import Draft, Message
 from runbook.model.plan import PlannedStep
 from runbook.model.state import NodeState, RunPhase
 
+
 @dataclass(frozen=True, slots=True)
 class Driven:
     """How driving ended. The run itself may go on later, see ``phase``."""
@@ -134,8 +135,10 @@ class _Driver:
         ctx = self.ctx
         bad = [n.id for n in step.nodes
                if ctx.status(n.id).state in {NodeState.FAILED, NodeState.ERRORED}]
-        asked: dict[str, Any] = {"question": f"{why}. Retry, skip or roll back?", "roles": [], "quorum": 1,
-                 "verbs": ["retry", "skip", "rollback"]}
+        asked: dict[str, Any] = {
+            "question": f"{why}. Retry, skip or roll back?", "roles": [], "quorum": 1,
+            "verbs": ["retry", "skip", "rollback"],
+        }
         for node in bad:
             ctx.node_event("ask", node, ctx.status(node).attempt, **asked)
         ctx.observer.on_question(bad[0], asked)

@@ -10,7 +10,7 @@ from runbook.engine.report_model import Report
 from runbook.views import report_words as words
 from runbook.views.report_words import ReportWords, span
 from runbook.views.timeline import build_timeline
-from runbook.views.words import PHASE_WORD, STATE_WORD, SYMBOL, level_word
+from runbook.views.words import PHASE_WORD, SYMBOL, level_word
 
 
 @functools.cache
@@ -29,7 +29,6 @@ def render_html(report: Report) -> str:
         span=span,
         words=words,
         timeline=build_timeline(report),
-        state_word=STATE_WORD,
         symbol=SYMBOL,
         phase_word=PHASE_WORD,
         level_word=level_word,

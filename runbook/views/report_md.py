@@ -90,7 +90,7 @@ def _steps(report: Report, say: ReportWords) -> str:
     return _table(
         ("Step", "State", "Planned", "Started", "Took", "Estimate", "Off", "Hosts", "Tries",
          "Detail"),
-        [(s.id, words.step_state(s), say.clock(s.planned_start), say.clock(s.started_at),
+        [(s.id, say.state(s), say.clock(s.planned_start), say.clock(s.started_at),
           span(s.seconds), span(s.estimate), words.delta(s), words.hosts(s), s.attempts or "",
           s.detail) for s in report.steps],
     )

@@ -47,6 +47,12 @@ class ReportWords:
             return NONE if ts is None else f"{at(ts, self._zone):%H:%M:%S}"
         return f"{at(ts, self._zone):%d %b %H:%M:%S}"
 
+    def state(self, step: StepLine) -> str:
+        """Nothing is still to come in a run that has ended."""
+        if step.state is NodeState.PENDING and self._report.ended_at is not None:
+            return "not reached"
+        return STATE_WORD[step.state]
+
     def step_days(self) -> list[tuple[str, list[StepLine]]]:
         """The steps in their order, under the day they started on (or should have)."""
         groups: list[tuple[str, list[StepLine]]] = []
@@ -82,10 +88,6 @@ class ReportWords:
 
 def span(seconds: float | None) -> str:
     return NONE if seconds is None else format_duration(seconds)
-
-
-def step_state(step: StepLine) -> str:
-    return STATE_WORD[step.state]
 
 
 def hosts(step: StepLine) -> str:

@@ -10,13 +10,13 @@ from runbook.engine.report_model import Report, StepLine
 from runbook.model.duration import format_duration
 from runbook.model.state import NodeState
 from runbook.views.axis import Axis, Cut, Span, Tick
-from runbook.views.report_words import ReportWords, decider, step_state
+from runbook.views.report_words import ReportWords, decider
 from runbook.views.times import zone_of
 
 WIDTH = 1120.0
 _LABELS = 210.0
 _RIGHT = 30.0
-_HEAD = 64.0
+_HEAD = 76.0
 _ROW, _DENSE_ROW = 26.0, 17.0
 _DENSE_FROM = 50
 _LONGEST_LABEL = 30
@@ -204,7 +204,7 @@ def _row(
         took = format_duration(max(0.0, stop - step.started_at))
         css = _CLASS.get(step.forward, "done")
         actual = _bar(axis, step.started_at, stop, css,
-                      f"{name} – {step_state(step)}, {say.clock(step.started_at)}, took {took}",
+                      f"{name} – {say.state(step)}, {say.clock(step.started_at)}, took {took}",
                       (step.id, "do") in critical)
     if step.undo_started_at is not None:
         stop = step.undo_ended_at if step.undo_ended_at is not None else end

@@ -31,5 +31,6 @@ def runbook(
         capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
     )
     if code is not None:
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        told = f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, told
     return done

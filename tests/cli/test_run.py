@@ -109,7 +109,7 @@ def test_a_killed_controller_is_resumed_and_learns_the_true_end(
 ) -> None:
     place.write(LONG)
     child = place.run()
-    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    place.until((tmp_path / "ledger").exists, child)
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert place.state.nodes["long"].state is NodeState.STARTED
@@ -128,7 +128,7 @@ def test_a_second_controller_is_refused_and_told_who_holds_the_run(
 ) -> None:
     place.write(LONG)
     child = place.run()
-    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    place.until((tmp_path / "ledger").exists, child)
     refused = runbook(tmp_path, "resume", code=12)
     assert f"ada on {os.uname().nodename} (process {child.pid})" in refused.stderr
     (tmp_path / "go").touch()
@@ -143,7 +143,7 @@ def test_ctrl_c_stops_at_a_checkpoint_and_resume_goes_on(place: Place, tmp_path:
     with: {command: echo after >> HERE/ledger}
 """)
     child = place.run()
-    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    place.until((tmp_path / "ledger").exists, child)
     child.send_signal(signal.SIGINT)
     tick = threading.Event()
     tick.wait(0.5)
@@ -159,7 +159,7 @@ def test_ctrl_c_stops_at_a_checkpoint_and_resume_goes_on(place: Place, tmp_path:
 def test_a_second_ctrl_c_detaches_and_the_work_goes_on(place: Place, tmp_path: Path) -> None:
     place.write(LONG)
     child = place.run()
-    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    place.until((tmp_path / "ledger").exists, child)
     child.send_signal(signal.SIGINT)
     assert child.stdout is not None
     for line in child.stdout:
@@ -222,7 +222,7 @@ def test_pause_continue_and_skip(place: Place, tmp_path: Path) -> None:
     with: {command: echo after >> HERE/ledger}
 """)
     child = place.run()
-    place.until(lambda: (tmp_path / "ledger").exists(), child)
+    place.until((tmp_path / "ledger").exists, child)
     run = place.state.run_id
     runbook(tmp_path, "pause", run)
     runbook(tmp_path, "skip", run, "after", "--why", "no need")

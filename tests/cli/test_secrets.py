@@ -30,7 +30,10 @@ steps:
         echo "out $A"; echo "err $B" >&2; printf %s "$C" | base64
         touch started; until test -e go; do sleep 0.1; done
       cwd: "{{ here }}"
-      env: {A: "{{ secrets.from_env }}", B: "{{ secrets.from_file }}", C: "{{ secrets.from_command }}"}
+      env: &all
+        A: "{{ secrets.from_env }}"
+        B: "{{ secrets.from_file }}"
+        C: "{{ secrets.from_command }}"
   - id: write
     kind: file
     with: {path: "{{ here }}/app.conf", content: "password={{ secrets.from_env }}\\n", mode: "0600"}
@@ -38,7 +41,7 @@ steps:
     kind: shell
     with:
       command: 'echo "refused: $A $B $C" >&2; exit 9'
-      env: {A: "{{ secrets.from_env }}", B: "{{ secrets.from_file }}", C: "{{ secrets.from_command }}"}
+      env: *all
 """
 
 

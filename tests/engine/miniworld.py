@@ -66,7 +66,7 @@ class ManualClock:
         return True
 
 
-class Store_:
+class Outside:
     """The part of the outside that survives controllers."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
@@ -98,7 +98,7 @@ class Store_:
 
 
 class MiniHost:
-    def __init__(self, outside: Store_) -> None:
+    def __init__(self, outside: Outside) -> None:
         self._outside = outside
 
     @property
@@ -118,7 +118,7 @@ class MiniWorld:
     dns = cast(DnsReads, None)
     net = cast(NetReads, None)
 
-    def __init__(self, outside: Store_, clock: ManualClock, trigger: Trigger) -> None:
+    def __init__(self, outside: Outside, clock: ManualClock, trigger: Trigger) -> None:
         self.outside = outside
         self.clock = clock
         self._trigger = trigger
@@ -263,7 +263,9 @@ class DyingLease:
     def on_commit(self, value: Callable[[Event], None]) -> None:
         self._lease.on_commit = value
 
-    def append(self, drafts: Sequence[Draft], *, ts: float, taken: Sequence[int] = ()) -> list[Event]:
+    def append(
+        self, drafts: Sequence[Draft], *, ts: float, taken: Sequence[int] = ()
+    ) -> list[Event]:
         self._trigger()
         events = self._lease.append(drafts, ts=ts, taken=taken)
         self._trigger()
@@ -276,10 +278,12 @@ class DyingLease:
 class Lab:
     """One run of a plan over an outside, by as many controllers as it takes."""
 
-    def __init__(self, directory: Path, plan: Plan, values: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, plan: Plan, values: Mapping[str, str] | None = None
+    ) -> None:
         self.store = Store(directory)
         self.plan = plan
-        self.outside = Store_(values or {})
+        self.outside = Outside(values or {})
         self.clock = ManualClock()
         self.run_id = ""
         self.ctx: RunContext | None = None

@@ -173,8 +173,8 @@ def _kill(pid: int) -> None:
 
 
 def make_pool(
-    inventory: Inventory, state: Path, *, run: str = "move-1", secrets: dict[str, str] | None = None,
-    reconnect: Reconnect = PATIENT, **options: Any,
+    inventory: Inventory, state: Path, *, run: str = "move-1",
+    secrets: dict[str, str] | None = None, reconnect: Reconnect = PATIENT, **options: Any,
 ) -> SshPool:
     """A pool whose secrets are environment variables made up here."""
     values = secrets or {}

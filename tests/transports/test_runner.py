@@ -51,20 +51,24 @@ class Lab:
         self.sessions.append(session)
         return session
 
-    def query(self, script: str, *, limit: int = 20, user: str = "", exports: str = "") -> Reply:
-        return self.here.request(
-            plain_request(script, limit=limit, user=user, cwd="", password="", exports=exports), 30
+    def query(
+        self, script: str, *, limit: int = 20, user: str = "", exports: str = "",
+        password: str = "",
+    ) -> Reply:
+        request = plain_request(
+            script, limit=limit, user=user, cwd="", password=password, exports=exports
         )
+        return self.here.request(request, 30)
 
     def launch(
         self, job: str, script: str, *, session: Session | None = None, digest: str = "h",
         epoch: int = 0, wait: int = 10, exports: str = "", limit: int = 0, user: str = "",
-        cwd: str = "", source: str = "", offsets: tuple[int, int] = (0, 0),
+        cwd: str = "", source: str = "", password: str = "", offsets: tuple[int, int] = (0, 0),
     ) -> Reply:
         at = session or self.here
         job_ = Launch(
             job=job, hash=digest, script=script, exports=exports, cwd=cwd, user=user,
-            input=source, limit=limit,
+            input=source, limit=limit, password=password,
         )
         return at.request(job_.request(epoch, at.hello.marker, wait, offsets), 40)
 
@@ -351,6 +355,48 @@ def test_another_user(lab: Lab) -> None:
     upload = lab.base / "r1" / "up" / "m^1"
     upload.write_bytes(b"in\0put")
     assert lab.launch("m", "cat", user="nobody", source=str(upload)).out == b"in\0put"
+
+
+FAKE_SUDO = """#!/bin/sh
+# As sudo(8) with a password: -n refuses, -S reads one line, byte by byte, and -k forgets.
+ask=
+while :; do
+  case $1 in
+    -k|--prompt=) shift ;;
+    -n) echo "sudo: a password is required" >&2; exit 1 ;;
+    -S) ask=1; shift ;;
+    -u) shift 2 ;;
+    --) shift; break ;;
+  esac
+done
+[ "$ask" ] || exit 1
+IFS= read -r password
+[ "$password" = 'pass word-1\\n' ] || { echo "sudo: 1 incorrect password attempt" >&2; exit 1; }
+exec "$@"
+"""
+
+
+def test_a_sudo_password_goes_through_standard_input_alone(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "sudo").write_text(FAKE_SUDO)
+    (tools / "sudo").chmod(0o755)
+    lab = Lab("dash", tmp_path / "spool", env={
+        "PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path),
+    })
+    word = "pass word-1\\n"
+    spy = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c 'pass word[-]1'; cat; echo $A"
+    upload = lab.base / "r1" / "up" / "j^1"
+    upload.write_bytes(b"in\0put\n")
+    reply = lab.launch("j", spy, user="other", password=word, source=str(upload),
+                       exports="export A='b c'\n", limit=20)
+    assert reply == Reply("exit", "0", b"0\nin\0put\nb c\n")
+    assert lab.query(spy, user="other", password=word).out == b"0\n\n"
+    assert b"incorrect" in lab.launch("k", "true", user="other", password="wrong").err
+    assert b"required" in lab.launch("l", "true", user="other").err
+    spooled = [p for p in lab.base.rglob("*") if p.is_file()]
+    assert not [p for p in spooled if b"pass word" in p.read_bytes().replace(b"pass word[-]1", b"")]
+    lab.close()
 
 
 def test_half_of_the_program_does_nothing(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def test_errors_name_the_secret_and_its_source_alone(
 
 
 def test_prove_lists_all_that_fail(tmp_path: Path) -> None:
-    found = store(tmp_path, ref("env", "A", "a"), ref("env", "B", "b"), ref("env", "C", "c"), B="bbbb")
+    refs = [ref("env", name.upper(), name) for name in "abc"]
+    found = store(tmp_path, *refs, B="bbbb")
     with pytest.raises(Errored) as caught:
         found.prove(found.names)
     assert "'a'" in caught.value.message and "'c'" in caught.value.message

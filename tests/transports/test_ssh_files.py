@@ -11,6 +11,7 @@ import pytest
 
 from runbook.errors import Errored, InDoubt, Refused
 from runbook.model.actions import ActionResult, FileContent, PutFile
+from runbook.model.inventory import Inventory
 from runbook.transports.ssh.pool import SshPool
 from tests.transports.ssh_lab import (
     HASTY,
@@ -55,17 +56,11 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
         pool = make_pool(server.inventory(), tmp_path / "state", secrets={"PW": PW})
         yield Files(pool, "web1", server.home / ".runbook/move-1")
     else:
-        pool = make_pool(_nobody(), tmp_path / "state", secrets={"PW": PW})
+        pool = make_pool(Inventory(), tmp_path / "state", secrets={"PW": PW})
         yield Files(pool, None, tmp_path / "state/spool/move-1")
     pool.close()
     if server is not None:
         server.stop()
-
-
-def _nobody():  # type: ignore[no-untyped-def]
-    from runbook.model.inventory import Inventory
-
-    return Inventory()
 
 
 def text(value: str) -> FileContent:

@@ -91,7 +91,9 @@ def test_a_changed_key_names_both_and_the_place(tmp_path: Path) -> None:
 
 
 def test_lines_that_trust_nothing_are_told(tmp_path: Path) -> None:
-    table = known(tmp_path, "@cert-authority " + line("*"), "web1 ssh-ed25519 ???", "@odd " + line("a"))
+    table = known(
+        tmp_path, "@cert-authority " + line("*"), "web1 ssh-ed25519 ???", "@odd " + line("a")
+    )
     with pytest.raises(HostKeyRefused) as caught:
         table.check("web1", 22, "ssh-ed25519", ONE, "web1")
     hint = caught.value.hint

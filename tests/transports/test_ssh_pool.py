@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ from tests.transports.ssh_lab import (
     HASTY,
     Sshd,
     free_port,
-    keygen,
     key,
+    keygen,
     make_pool,
     needs_root,
     needs_sshd,
@@ -37,7 +38,7 @@ PW = "correct-horse-battery"
 
 
 @pytest.fixture
-def pool(sshd: Sshd, tmp_path: Path):
+def pool(sshd: Sshd, tmp_path: Path) -> Iterator[SshPool]:
     made = make_pool(sshd.inventory(), tmp_path / "state", secrets={"PW": PW})
     yield made
     made.close()
@@ -161,7 +162,10 @@ def test_a_secret_in_a_script_is_refused_before_anything(pool: SshPool, sshd: Ss
 
 def test_fifty_megabytes_are_linear_and_redacted(pool: SshPool) -> None:
     """Chunks cut the value in two somewhere; nowhere may a piece of it stay."""
-    script = "yes \"$(head -c 1009 /dev/zero | tr '\\0' x)$PW\" | head -c 52428800; printf '\\0\\377'"
+    script = (
+        "yes \"$(head -c 1009 /dev/zero | tr '\\0' x)$PW\" | head -c 52428800; "
+        "printf '\\0\\377'"
+    )
     result = pool.perform(run(script, env={"PW": MARK}), key(), silent)
     assert result.ok
     data = Path(result.data["stdout_path"]).read_bytes()

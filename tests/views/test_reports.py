@@ -169,24 +169,55 @@ def test_axis_is_to_scale_where_nothing_is_cut() -> None:
     assert (axis.x(-5), axis.x(99)) == (100.0, 500.0)
 
 
-def test_axis_cuts_an_idle_stretch_short() -> None:
-    axis = Axis([0, 5, 172800, 172900, 173000, 173100], 0.0, 1000.0)
-    (cut,) = axis.cuts
-    assert cut.seconds == 172795 and cut.width < 250
-    assert axis.x(173100) - axis.x(172800) > 700
-    assert [axis.x(t) for t in (0, 5, 172800, 173100)] == sorted(
-        axis.x(t) for t in (0, 5, 172800, 173100)
-    )
+def test_axis_cuts_every_idle_stretch_short() -> None:
+    """Two days, then six hours until the window: the work has nearly all of the width."""
+    day, hour = 86400.0, 3600.0
+    ran = [(0.0, 5.0), (2 * day, 2 * day + 100)]
+    ran += [(2 * day + 6 * hour + i * 100, 2 * day + 6 * hour + i * 100 + 100) for i in range(9)]
+    axis = Axis([], 0.0, 1000.0, ran=ran)
+    assert [cut.seconds for cut in axis.cuts] == [2 * day - 5, 6 * hour - 100]
+    window = 2 * day + 6 * hour
+    assert axis.x(window + 900) - axis.x(window) > 800
+    places = [axis.x(moment) for span in ran for moment in span]
+    assert places == sorted(places)
+    (first, second) = axis.cuts
+    assert first.width == second.width < 40
+
+
+def test_axis_cuts_a_wait_inside_a_step_only_where_it_hides_the_others() -> None:
+    short = [(float(i), i + 1.0) for i in range(8)]
+    assert [cut.seconds for cut in Axis([], 0.0, 800.0, ran=[*short, (8.0, 3608.0)]).cuts] == [3600]
+    assert Axis([], 0.0, 800.0, ran=[*short, (8.0, 60.0)]).cuts == []
+    assert Axis([], 0.0, 800.0, ran=[(0.0, 1.0), (1.0, 3601.0)]).cuts == []
+
+
+def test_axis_draws_a_short_step_so_that_it_can_be_seen() -> None:
+    """13 ms beside ten minutes; and what is long enough stays to scale."""
+    ran = [(0.0, 0.013), (0.013, 0.020), (0.020, 600.0), (600.0, 900.0)]
+    axis = Axis([], 0.0, 1000.0, ran=ran)
+    widths = [axis.x(end) - axis.x(start) for start, end in ran]
+    assert widths[0] == widths[1] == 12.0
+    assert widths[2] / (600.0 - 0.020) == pytest.approx(widths[3] / 300.0) == axis.scale
+    assert axis.widened_below == pytest.approx(12.0 / axis.scale)
+    assert sum(widths) == pytest.approx(1000.0)
+
+
+def test_axis_has_room_for_thousands_of_steps() -> None:
+    ran = [(i * 100.0, i * 100.0 + 1.0) for i in range(3000)]
+    axis = Axis([], 0.0, 900.0, ran=ran)
+    assert axis.cuts == []
+    assert axis.x(299901.0) == pytest.approx(900.0)
+    assert all(axis.x(end) > axis.x(start) for start, end in ran)
 
 
 def test_axis_does_not_cut_an_even_run_with_one_tiny_step() -> None:
     assert Axis([0.0, 0.001, 1.0, 2.0, 3.0], 0.0, 100.0).cuts == []
 
 
-def test_ticks_are_round_in_the_local_zone_and_apart() -> None:
+def test_ticks_are_local_and_apart() -> None:
     axis = Axis([START, START + 5000.0], 0.0, 1000.0)
     ticks = axis.ticks(zone_of("Asia/Kathmandu"))
-    assert [t.text for t in ticks][:3] == ["10:50", "11:00", "11:10"]
+    assert [t.text for t in ticks][:3] == ["10:45", "11:00", "11:10"]
     assert all(b.x - a.x >= 67 for a, b in pairwise(ticks))
     assert [t.day for t in ticks if t.day] == ["Sat 12 Sep"]
 
@@ -196,6 +227,31 @@ def test_two_days_and_two_hours_in_one_picture() -> None:
     assert line is not None
     assert line.cut_labels == ("1d 23h",)
     assert [t.day for t in line.ticks if t.day] == ["Thu 10 Sep", "Sat 12 Sep"]
+
+
+def test_steps_stand_under_their_day() -> None:
+    text = render_html(report(story.two_days()))
+    days = re.findall(r'<tr class="day"><th[^>]*>([^<]+)<', text)
+    assert days == ["Thu 10 Sep 2009", "Sat 12 Sep 2009"]
+    assert '<tr class="day">' not in render_html(report(story.done()))
+    table = text[text.index('<table class="steps">'):]
+    table = table[: table.index("</table>")]
+    assert "Sep" not in re.sub(r'<tr class="day">.*?</tr>', "", table)
+    assert re.search(r'<td class="num">\d\d:\d\d:\d\d</td>', table)
+
+
+def test_a_card_has_one_number() -> None:
+    outage = {"count": 1, "longest_real": 2.1, "total_real": 2.1, "longest_virtual": 68.0,
+              "total_virtual": 68.0}
+    text = render_html(report(story.done(), judgement={"write_outage": outage}))
+    assert "<b>2.1s</b>" in text
+    assert "1m 08s of the run&#39;s time; measured from outside" in text
+
+
+def test_nothing_is_to_come_after_the_end() -> None:
+    ended = render_html(report(story.rolled_back()))
+    assert "not reached" in ended and "to come" not in ended
+    assert "to come" in render_html(report(story.gate_open()))
 
 
 def test_a_run_that_never_started_has_no_timeline() -> None:

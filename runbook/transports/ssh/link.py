@@ -243,7 +243,8 @@ class RemoteLink:
         with self._sftp_lock:
             sftp, self._sftp = self._sftp, None
         if sftp is not None:
-            sftp.close()
+            with contextlib.suppress(OSError, EOFError):
+                sftp.close()
 
 
 def check_tools(label: str, hello: Hello) -> None:

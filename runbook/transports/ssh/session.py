@@ -6,6 +6,7 @@ belongs to one thread at a time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import selectors
@@ -61,7 +62,9 @@ class ChannelWire:
         return self._channel.recv(_READ)
 
     def close(self) -> None:
-        self._channel.close()
+        # To say goodbye on a connection that has died is not possible, and not needed.
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
 
 
 class ProcessWire:
