@@ -23,13 +23,14 @@ from runbook.engine.begin import take_up as begin_again
 from runbook.engine.context import Faults, Observer, RunContext
 from runbook.engine.driver import Driven, drive
 from runbook.engine.faults import FailSteps
-from runbook.errors import Errored, ExitCode
+from runbook.errors import Errored, ExitCode, Refused
 from runbook.journal import Draft, Lease, Store
 from runbook.model.endpoints import Endpoints
 from runbook.model.events import Event
 from runbook.model.plan import Plan
 from runbook.model.ports import Clock
 from runbook.model.runstate import RunState
+from runbook.model.state import NodeState, RunPhase
 from runbook.transports.world import TransportWorld
 from runbook.views.ending import ending
 from runbook.views.screen import screen
@@ -148,7 +149,20 @@ def _drive(ctx: RunContext) -> Driven:
             why = f"not everything could be opened beforehand: {fault.message}"
             ctx.append(Draft("held", data={"why": why}))
             return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
-        return drive(ctx)
+        driven = drive(ctx)
+        _tidy(ctx)
+        return driven
+
+
+def _tidy(ctx: RunContext) -> None:
+    """Leave nothing on the hosts that is not needed any more. It can never fail a run."""
+    unsettled = {NodeState.STARTED, NodeState.APPLIED, NodeState.IN_DOUBT, NodeState.UNDOING}
+    if any(node.state in unsettled for node in ctx.state.nodes.values()):
+        return
+    try:
+        ctx.world.tidy(keep_saved=ctx.state.phase is not RunPhase.ROLLED_BACK)
+    except (Errored, Refused) as fault:
+        ctx.append(Draft("note", data={"text": f"not tidied up on the hosts: {fault.message}"}))
 
 
 @contextmanager

@@ -209,6 +209,9 @@ class World(Protocol):
 
         Raises Errored naming all that could not be opened."""
 
+    def tidy(self, *, keep_saved: bool) -> None:
+        """Remove what the run left on the hosts and no longer needs there."""
+
     def redact(self, text: str) -> str: ...
 
     def close(self) -> None: ...

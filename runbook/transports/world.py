@@ -97,6 +97,14 @@ class TransportWorld:
             return self._net.resolve(action, key)
         return Resolution(outcome="unknown", detail=f"nobody can be asked about {action.action!r}")
 
+    def tidy(self, *, keep_saved: bool) -> None:
+        """Remove from the hosts what the run no longer needs there: outputs, and with
+        ``keep_saved`` false also the prior files kept for the undo. Raises Errored, Refused."""
+        if keep_saved:
+            self.pool.prune()
+        else:
+            self.pool.tidy()
+
     def _located(self, action: RunCommand | PutFile) -> RunCommand | PutFile:
         """Local files are named from the runbook's folder, wherever the command was typed."""
         if isinstance(action, RunCommand) or action.content is None or not action.content.local:

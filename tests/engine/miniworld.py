@@ -136,6 +136,9 @@ class MiniWorld:
     def redact(self, text: str) -> str:
         return text
 
+    def tidy(self, *, keep_saved: bool) -> None:
+        """Nothing to tidy."""
+
     def close(self) -> None:
         """Nothing to close."""
 

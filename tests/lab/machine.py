@@ -115,7 +115,8 @@ class Machine:
         self.supervisor = subprocess.Popen(
             ["sh", "-c", _SUPERVISE, "runbook-lab", self.network.namespace(self.name),
              str(PARTS / "boot.sh"), self.name, str(self.folder), str(self.folder / "console")],
-            env=ENVIRONMENT, stdin=subprocess.DEVNULL, start_new_session=True,
+            env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
         )
 
     def wait_up(self, patience: float = 20.0) -> None:

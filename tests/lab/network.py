@@ -112,7 +112,7 @@ class Network:
         relay = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self.router}", _python(),
              str(Path(__file__).with_name("relay.py")), device, str(seconds)],
-            stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT,
         )
         self._relays[site] = relay
         assert relay.stdout is not None

@@ -238,7 +238,8 @@ def test_a_timeout_kills_the_children_of_children(lab: Lab, tmp_path: Path) -> N
 
 
 def test_a_limit_that_is_not_reached_leaves_no_watcher(lab: Lab) -> None:
-    lab.launch("j", "true", limit=3333)
+    for number in range(10):
+        lab.launch(f"j{number}", "true", limit=3333)
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert "sleep 3333" not in listed.stdout
 

@@ -189,6 +189,14 @@ class SshPool:
         for link in links:
             tell(link, f"fence {epoch}")
 
+    def prune(self) -> None:
+        """Remove the outputs of ended commands from every host opened: they are here, redacted,
+        and their outcomes are journaled. Exit codes and saved files stay. Raises Errored."""
+        with self._lock:
+            links = list(self._links.values())
+        for link in links:
+            tell(link, "prune")
+
     def tidy(self) -> None:
         """Remove this run's spool, saved files included, from every host opened. Raises
         Errored (not all could be asked) and Refused (a command still runs)."""

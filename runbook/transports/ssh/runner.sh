@@ -90,11 +90,13 @@ watch=
 if [ "$limit" != 0 ] && [ -z "$user" ]; then
   (
     exec 9>&-
-    nap=
-    trap "[ \"\$nap\" ] && kill \$nap; exit 0" TERM
+    # The trap may run before the nap is known, so "stop" is looked at on both sides of it.
+    nap= stop=
+    trap "stop=1; [ -z \"\$nap\" ] || kill \$nap" TERM
     sleep "$limit" & nap=$!
+    [ "$stop" ] && kill "$nap"
     wait "$nap"
-    nap=
+    [ "$stop" ] && exit 0
     kill -0 "$job" 2>/dev/null || exit 0
     : >timedout
     kill -TERM "-$job"
@@ -451,6 +453,16 @@ r_tidy() {
   r_reply ok
 }
 
+# prune: outputs and commands of ended jobs; what a repeated launch and an undo need stays.
+r_prune() {
+  for r_file in "$R_ROOT"/*/exit.*; do
+    [ -f "$r_file" ] || continue
+    r_job=${r_file%/*}
+    rm -f "$r_job/out" "$r_job/err" "$r_job/cmd"
+  done
+  r_reply ok
+}
+
 r_hello() {
   mkdir -p "$R_ROOT/up" "$R_ROOT/tmp/$R_NONCE" || { r_error "$R_ROOT cannot be made"; return 1; }
   if ! [ -f "$R_ROOT/marker" ]; then
@@ -507,6 +519,7 @@ r_main() {
       kill) r_kill "$@" ;;
       fence) r_fence "$1" ;;
       forget) r_forget "$1" ;;
+      prune) r_prune ;;
       tidy) r_tidy ;;
       *) r_error "unknown request" ;;
     esac
