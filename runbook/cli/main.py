@@ -66,7 +66,7 @@ def load(name: str) -> Any:
     module = importlib.import_module(f"runbook.cli.{name.replace('continue', 'continue_')}")
     panel, line = COMMANDS[name]
     one = typer.Typer(add_completion=False)
-    one.command(name, short_help=line, rich_help_panel=panel)(module.command)
+    one.command(name, help=line, rich_help_panel=panel)(module.command)
     return typer.main.get_command(one)
 
 

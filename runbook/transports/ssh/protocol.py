@@ -143,9 +143,18 @@ def safe_name(name: str) -> str:
 @functools.cache
 def program() -> str:
     """The runner's function definitions, without comments: less to send."""
-    source = resources.files(__package__).joinpath("runner.sh").read_text(encoding="ascii")
+    as_words = _source("as_words.sh")
+    texts = {
+        "R_SUPERVISOR": as_words + _source("supervisor.sh"), "R_INNER": _source("other_user.sh"),
+    }
+    sets = "".join(f"{name}={shlex.quote(text)}\n" for name, text in texts.items())
+    return f"{as_words}r_texts() {{\n{sets}}}\n{_source('runner.sh')}"
+
+
+def _source(name: str) -> str:
+    source = resources.files(__package__).joinpath(name).read_text(encoding="ascii")
     lines = (line for line in source.splitlines() if not line.lstrip().startswith("#"))
-    return "\n".join(line for line in lines if line.strip()) + "\n"
+    return "".join(f"{line}\n" for line in lines if line.strip())
 
 
 def start_line(nonce: str, base: str, run: str, shell: str) -> str:

@@ -1,0 +1,53 @@
+"""What is there is documented, and what is documented is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runbook.cli.main import COMMANDS, load
+from runbook.errors import ExitCode
+from runbook.kinds import registry
+from tests.cli.running import runbook
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme_and_loads(name: str) -> None:
+    assert f"`runbook {name}" in README
+    assert load(name).name == name
+
+
+@pytest.mark.parametrize("name", registry())
+def test_every_kind_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in README
+
+
+def test_every_command_module_is_in_the_table() -> None:
+    modules = {p.stem for p in (ROOT / "runbook" / "cli").glob("*.py")
+               if re.search(r"^def command\(", p.read_text(), re.MULTILINE)}
+    assert modules == {name.replace("continue", "continue_") for name in COMMANDS}
+
+
+def test_every_exit_code_is_in_the_readme() -> None:
+    table = README[README.index("Exit codes:"):]
+    table = table[: table.index("\n\n")]
+    told = {int(number) for number in re.findall(r"\b(\d+) [a-z]", table)}
+    assert told == {int(code) for code in ExitCode} - {ExitCode.INTERNAL}
+
+
+def test_the_front_page_names_every_command(tmp_path: Path) -> None:
+    shown = runbook(tmp_path, "--help").stdout
+    for name, (panel, _) in COMMANDS.items():
+        assert re.search(rf"│ {name} ", shown)
+        assert f" {panel} " in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(tmp_path: Path, name: str) -> None:
+    shown = runbook(tmp_path, name, "--help").stdout
+    assert COMMANDS[name][1].split(":")[0].rstrip(".") in " ".join(shown.split())
