@@ -65,6 +65,8 @@ class SshPool:
         self._links: dict[str | None, LocalLink | RemoteLink] = {}
         self._expected: dict[str, str] = {}
         self._markers: dict[str, str] = {}
+        self._greeted: set[str | None] = set()
+        """Hosts on which a runner was started; others were only looked through."""
         self._performing: dict[str, threading.Lock] = {}
 
     # -- hosts ---------------------------------------------------------------------------------
@@ -192,16 +194,14 @@ class SshPool:
     def prune(self) -> None:
         """Remove the outputs of ended commands from every host opened: they are here, redacted,
         and their outcomes are journaled. Exit codes and saved files stay. Raises Errored."""
-        with self._lock:
-            links = list(self._links.values())
+        links = self._with_runner()
         for link in links:
             tell(link, "prune")
 
     def tidy(self) -> None:
         """Remove this run's spool, saved files included, from every host opened. Raises
         Errored (not all could be asked) and Refused (a command still runs)."""
-        with self._lock:
-            links = list(self._links.values())
+        links = self._with_runner()
         for link in links:
             if tell(link, "tidy") == "busy":
                 raise Refused(
@@ -219,6 +219,10 @@ class SshPool:
             links = list(self._links.values())
         for link in links:
             link.close()
+
+    def _with_runner(self) -> list[LocalLink | RemoteLink]:
+        with self._lock:
+            return [link for name, link in self._links.items() if name in self._greeted]
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -299,6 +303,8 @@ class SshPool:
         check_tools(name or "the controller", hello)
         if self._epoch > hello.epoch:
             session.request(f"fence {self._epoch}", SILENCE)
+        with self._lock:
+            self._greeted.add(name)
         if name is None:
             return
         with self._lock:
