@@ -8,6 +8,7 @@ that come with the package.
 from __future__ import annotations
 
 import os
+import sys
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ def playbook_folders(directory: Path) -> tuple[Path, ...]:
         *(Path(one) for one in given if one),
         package / "playbooks",
         package.parent / "playbooks",
+        Path(sys.prefix) / "share" / "runbook" / "playbooks",
     ]
     return tuple(one for one in dict.fromkeys(found) if one.is_dir())
 
