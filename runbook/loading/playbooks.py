@@ -8,8 +8,8 @@ that come with the package.
 from __future__ import annotations
 
 import os
-import sys
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
