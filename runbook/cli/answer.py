@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from runbook.cli.wiring import find_run, open_state, person, real_clock
+from runbook.cli.wiring import find_run, open_state, person, read_endpoints, real_clock
 from runbook.errors import NotFound, Refused
 
 if TYPE_CHECKING:
@@ -39,6 +39,18 @@ def nodes_of(state: RunState, step: str) -> list[str]:
     )
 
 
+def _check_role(state: RunState, nodes: list[str], role: str) -> None:
+    """Raises Refused for an answer in no role, or in one that is not asked."""
+    for node in nodes:
+        roles = list(state.nodes[node].asked.get("roles") or ())
+        if roles and role not in roles:
+            raise Refused(
+                f"{node} asks for {' and '.join(roles)}; "
+                + (f"{role} is none of them" if role else "say in which role you answer"),
+                hint=" or ".join(f"--role {name}" for name in roles),
+            )
+
+
 def say(
     run: str, verb: str, *, state: Path | None, step: str | None = None,
     data: Mapping[str, Any] | None = None, only_asked: bool = False,
@@ -51,6 +63,8 @@ def say(
     store = open_state(state, must_exist=True)
     run_id = find_run(store, run)
     folded = load_state(store, run_id)
+    if folded.endpoints:
+        read_endpoints(folded.endpoints)  # Refused when that sandbox is gone.
     nodes = nodes_of(folded, step) if step else [""]
     if only_asked:
         nodes = [n for n in nodes if folded.nodes[n].question]
@@ -59,6 +73,8 @@ def say(
                 f"step {step} of run {run_id} asks nothing now",
                 hint="open questions are shown by `runbook status`",
             )
+        if verb == "approve":
+            _check_role(folded, nodes, str((data or {}).get("role", "")))
     now = real_clock().now()
     for node in nodes:
         store.post(run_id, verb, who=person(), now=now, node=node, data=data)

@@ -47,7 +47,9 @@ def probe_world(plan: Plan, store: Store, endpoints_file: str = "") -> ProbeRepo
         endpoints=endpoints,
     )
     try:
-        return probe(plan, world, wiring.kinds())
+        report = probe(plan, world, wiring.kinds())
+        world.tidy(keep_saved=False)
+        return report
     finally:
         world.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -28,6 +29,9 @@ def command(
         typer.Option("--accept-drift", metavar="STEP",
                      help="Undo this step although its present state is not what it left."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before a finished run is taken back.")
+    ] = False,
     why: Why = "",
     json: Json = False,
     plain: Plain = False,
@@ -36,6 +40,7 @@ def command(
     from runbook.cli import wiring
     from runbook.cli.answer import load_state
     from runbook.cli.session import Order, finish, shown, take_up
+    from runbook.model.state import RunPhase
     from runbook.views.back import show_rollback_plan
 
     store = wiring.open_state(state, must_exist=True)
@@ -52,4 +57,6 @@ def command(
         typer.echo(f"told run {run_id}, held by {holder}, to go back; watch it: "
                    f"runbook status {run_id} --watch")
         return
+    if load_state(store, run_id).phase is RunPhase.DONE and not yes and sys.stdin.isatty():
+        typer.confirm(f"Run {run_id} is done. Take it back?", abort=True)
     finish(take_up(store, run_id, show=shown(plain), order=Order("rollback", data)), run_id)

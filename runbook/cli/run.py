@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ def command(
     from runbook.cli import wiring
     from runbook.cli.session import finish, shown, start
     from runbook.engine.begin import check_policy
+    from runbook.errors import Refused
     from runbook.planning import without
 
     plan = without(wiring.load_plan(file, var or []), leave_out or [])
@@ -39,12 +41,16 @@ def command(
             plan, store.rehearsals(plan.digest), now=wiring.real_clock().now()
         ):
             typer.echo(f"warning: {warning}", err=True)
+        if not yes and not sys.stdin.isatty():
+            raise Refused("a live run asks before it starts, and there is no terminal to ask at",
+                          hint="say --yes; nothing was started")
         if not yes:
             nodes = sum(len(step.nodes) for step in plan.steps)
-            typer.confirm(
+            if not typer.confirm(
                 f"{plan.title or plan.runbook}: {len(plan.steps)} steps, {nodes} nodes, digest "
-                f"{plan.digest[:12]}. This is not a rehearsal. Start?", abort=True,
-            )
+                f"{plan.digest[:12]}. This is not a rehearsal. Start?"
+            ):
+                raise Refused("not started; nothing was touched")
     run_id, driven = start(
         plan, store, level="sandbox" if world else "live", endpoints_file=world, show=shown(plain)
     )

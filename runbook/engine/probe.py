@@ -30,7 +30,8 @@ class Probed(BaseModel):
     """What a probe learned of one node.
 
     ``how``: *read* from the world; *simulated* with pretended outputs; *skipped* because it
-    depends on what earlier steps will do; *unknown* because nobody could be asked.
+    depends on what earlier steps will do, or because nothing of it can be seen beforehand;
+    *unknown* because nobody could be asked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,11 +72,16 @@ class ProbeReport(BaseModel):
 def probe(plan: Plan, world: World, kinds: Mapping[str, type[Kind]]) -> ProbeReport:
     """Observe every node of a plan, in plan order. Never writes; never raises for one node."""
     state = RunState.empty("probe", plan)
+    silent = _silent_hosts(plan, world)
     pretended: dict[str, Mapping[str, Any]] = {}
     found: list[Probed] = []
     touched = False
     for step in plan.steps:
         for node in step.nodes:
+            if node.host in silent:
+                found.append(Probed(node=node.id, step=step.id, how="unknown",
+                                    says=silent[node.host], problem=True))
+                continue
             one = _probe_node(plan, state, world, kinds[step.kind], step, node, pretended,
                               touched)
             found.append(one)
@@ -83,6 +89,17 @@ def probe(plan: Plan, world: World, kinds: Mapping[str, type[Kind]]) -> ProbeRep
             pretended[step.id] = step.rehearse
         touched = touched or any(n.would for n in found if n.step == step.id)
     return ProbeReport(digest=plan.digest, nodes=tuple(found))
+
+
+def _silent_hosts(plan: Plan, world: World) -> dict[str | None, str]:
+    """Hosts of the plan that cannot be asked, and why: also of steps that would not look."""
+    silent: dict[str | None, str] = {}
+    for host in dict.fromkeys(node.host for step in plan.steps for node in step.nodes):
+        try:
+            world.host(host).query("true")
+        except RunbookError as fault:
+            silent[host] = fault.message + (f" ({fault.hint})" if fault.hint else "")
+    return silent
 
 
 class _ProbeReads(NodeReads):
@@ -134,7 +151,9 @@ def _probe_node(
     if kind_class.check and verdict.ok:
         # What a check found is a fact of the world and may feed later steps of the probe.
         pretended[step.id] = verdict.outputs
-    how: How = "simulated" if reads.used_pretended or (node.late and pretended) else "read"
+    blind = bool(planned.actions) and not now.state
+    pretend = reads.used_pretended or (node.late and bool(pretended))
+    how: How = "skipped" if blind else "simulated" if pretend else "read"
     if now.unknown:
         how = "unknown"
     if kind_class.check and not verdict.ok:

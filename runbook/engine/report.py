@@ -129,6 +129,11 @@ def _outcome(state: RunState, over: bool) -> Outcome:
     return "mixed" if state.phase is RunPhase.ROLLED_BACK else "open"
 
 
+def _asked_back(state: RunState) -> bool:
+    """Whether people had it taken back, and not a failure."""
+    return any(d.verb == "rollback" for d in state.decisions)
+
+
 def _headline(state: RunState, seconds: float | None, inside: bool | None) -> str:
     took = f" after {format_duration(seconds)}" if seconds is not None else ""
     total = len(state.plan.steps)
@@ -138,9 +143,11 @@ def _headline(state: RunState, seconds: float | None, inside: bool | None) -> st
             where = {True: ", inside the window", False: ", after the window had closed"}
             return f"Done{took}{where.get(inside, '') if inside is not None else ''}."
         case RunPhase.ROLLED_BACK:
-            return f"Failed, and everything was put back{took}."
+            why = "Taken back on request" if _asked_back(state) else "Failed"
+            return f"{why}, and everything was put back{took}."
         case RunPhase.NOT_RESTORED:
-            return f"Failed{took}, and not everything could be put back."
+            why = "Taken back on request" if _asked_back(state) else "Failed"
+            return f"{why}{took}, and not everything could be put back."
         case RunPhase.ABORTED:
             return f"Aborted{took}, with {done} of {total} steps done."
         case RunPhase.HELD:

@@ -17,16 +17,14 @@ class RunLock:
     def __init__(self, path: Path, run_id: str, holder: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _exclusive(self._fd):
             text = os.pread(self._fd, 4096, 0).decode(errors="replace")
             os.close(self._fd)
             raise HeldByOther(
                 f"run {run_id} is held by {_describe(text)}",
                 hint="watch it with `runbook status`, answer it with `runbook approve`, or stop "
                 "that controller first; nothing was changed",
-            ) from None
+            )
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
 
@@ -44,6 +42,28 @@ class RunLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+_LOOKERS = 1000
+"""So many times somebody may be found to be just looking, as :func:`holder_of` does."""
+
+
+def _exclusive(fd: int) -> bool:
+    """Take the lock; False when a controller has it. One that only looks has it shared, for an
+    instant, and is no reason to give up."""
+    for _ in range(_LOOKERS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            pass
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.sched_yield()
+    return False
 
 
 def holder_of(path: Path) -> str | None:

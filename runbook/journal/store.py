@@ -132,7 +132,11 @@ class Store:
                 f"{text!r} fits {len(found)} runs: {', '.join(found[:5])}",
                 hint="give more of the run's id",
             )
-        raise NotFound(f"no run {text!r} in {self.directory}", hint="list them: runbook status")
+        newest = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
+        raise NotFound(
+            f"no run {text!r} in {self.directory}",
+            hint=f"there are: {newest}" if ids else "there are no runs yet",
+        )
 
     def holder(self, run_id: str) -> str | None:
         return holder_of(self.run_directory(run_id) / "lock")
@@ -254,16 +258,17 @@ class Store:
     def _write(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._mutex:
-                self._db.execute("BEGIN IMMEDIATE")
                 try:
+                    self._db.execute("BEGIN IMMEDIATE")
                     yield self._db
+                    self._db.execute("COMMIT")
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    # SQLite may have rolled back by itself (a full disk). It happens under the
+                    # mutex: afterwards the transaction open here is another thread's.
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
                     raise
-                self._db.execute("COMMIT")
         except sqlite3.Error as fault:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
             raise JournalFault(
                 f"the journal cannot be written: {fault}",
                 hint="nothing further is started; free space on its disk, then `runbook resume`",
@@ -272,7 +277,8 @@ class Store:
 
 @dataclass(slots=True)
 class _Ticket:
-    drafts: Sequence[Draft]
+    drafts: Sequence[tuple[Draft, str]]
+    """Each with its data as it will be stored."""
     taken: Sequence[int]
     ts: float
     events: list[Event] | None = None
@@ -282,7 +288,9 @@ class _Ticket:
 class Lease:
     """The right to append to one run. Appends of many threads share commits.
 
-    ``on_commit`` is called with every committed event, in order, one at a time.
+    ``check`` is asked whether events (node, op, kind) may come next, before they are written; what
+    it raises is raised to who appended them, and nothing of theirs becomes durable. ``on_commit``
+    is called with every committed event, in order, one at a time; what it raises ends the lease.
     """
 
     def __init__(
@@ -291,6 +299,7 @@ class Lease:
         self.store = store
         self.run_id = run_id
         self.epoch = epoch
+        self.check: Callable[[Sequence[tuple[str, str, str]]], None] | None = None
         self.on_commit: Callable[[Event], None] | None = None
         self._lock = lock
         self._last_hash = last_hash
@@ -305,9 +314,11 @@ class Lease:
         """Append events as one transaction; ``taken`` inbox messages leave it in the same.
 
         Returns when they are durable. Raises JournalFault, or Fenced when another controller
-        has taken the run; after either, nothing more can be appended through this lease.
+        has taken the run; after either, nothing more can be appended through this lease. Raises
+        TypeError or ValueError for data that is no JSON, and what ``check`` raises; others go on.
         """
-        ticket = _Ticket(drafts, taken, ts)
+        # Here and not in the commit, which one thread makes for many.
+        ticket = _Ticket([(d, _stored(d)) for d in drafts], taken, ts)
         with self._queue_mutex:
             self._queue.append(ticket)
         with self._writer:
@@ -327,6 +338,9 @@ class Lease:
             return
         prev = self._last_hash
         written: list[tuple[_Ticket, list[Event]]] = []
+        batch = self._possible(batch)
+        if not batch:
+            return
         try:
             with self.store._write() as db:
                 (epoch,) = db.execute(
@@ -339,15 +353,15 @@ class Lease:
                     )
                 for ticket in batch:
                     events = []
-                    for draft in ticket.drafts:
-                        event = self._insert(db, draft, ticket.ts, prev)
+                    for draft, text in ticket.drafts:
+                        event = self._insert(db, draft, text, ticket.ts, prev)
                         prev = event.hash
                         events.append(event)
                     db.executemany(
                         "DELETE FROM inbox WHERE id=?", [(number,) for number in ticket.taken]
                     )
                     written.append((ticket, events))
-        except (JournalFault, Fenced) as fault:
+        except BaseException as fault:  # noqa: BLE001 - raised by append, in every waiting thread
             self._broken = fault
             for ticket in batch:
                 ticket.fault = fault
@@ -355,12 +369,38 @@ class Lease:
         self._last_hash = prev
         for ticket, events in written:
             ticket.events = events
-            if self.on_commit is not None:
+        if self.on_commit is None:
+            return
+        try:
+            for _, events in written:
                 for event in events:
                     self.on_commit(event)
+        except BaseException as fault:
+            # The state in memory is not that of the journal any more: nothing may build on it.
+            self._broken = fault
+            raise
 
-    def _insert(self, db: sqlite3.Connection, draft: Draft, ts: float, prev: str) -> Event:
-        text = canonical(draft.data)
+    def _possible(self, batch: list[_Ticket]) -> list[_Ticket]:
+        """The tickets whose events may come next, each after those before it; others get their
+        fault."""
+        if self.check is None:
+            return batch
+        good: list[_Ticket] = []
+        before: list[tuple[str, str, str]] = []
+        for ticket in batch:
+            changes = [(d.node, d.op, d.kind) for d, _ in ticket.drafts]
+            try:
+                self.check([*before, *changes])
+            except Exception as fault:  # noqa: BLE001 - raised by append, in the ticket's thread
+                ticket.fault = fault
+                continue
+            before += changes
+            good.append(ticket)
+        return good
+
+    def _insert(
+        self, db: sqlite3.Connection, draft: Draft, text: str, ts: float, prev: str
+    ) -> Event:
         d = draft
         digest = event_hash(
             prev, self.run_id, self.epoch, ts, d.node, d.op, d.attempt, d.kind, text
@@ -377,3 +417,11 @@ class Lease:
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _stored(draft: Draft) -> str:
+    """Raises TypeError or ValueError for what cannot be stored as UTF-8 JSON."""
+    text = canonical(draft.data)
+    for part in (text, draft.node, draft.op, draft.kind):
+        part.encode()
+    return text

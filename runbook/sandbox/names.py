@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +26,8 @@ class NameService:
     """Name servers under the addresses the plan knows them by.
 
     After :meth:`start`: ``resolvers`` maps a site to the loopback port of its resolver (each has
-    a cache of its own), ``endpoints`` is Endpoints.dns, and ``authoritative`` the server's port.
+    a cache of its own), ``endpoints`` is Endpoints.dns, ``tsig`` is Endpoints.tsig, and
+    ``authoritative`` the server's port.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class NameService:
         self._origins: list[str] = []
         self.resolvers: dict[str, int] = {}
         self.endpoints: dict[str, str] = {}
+        self.tsig: dict[str, str] = {}
         self.authoritative = 0
 
     def start(self, names: Mapping[str, str]) -> None:
@@ -72,7 +76,8 @@ class NameService:
         for line in self._server.snapshot().splitlines():
             owner = dns.name.from_text(line.split(" ", 1)[0])
             fits = [o for o in self._origins if owner.is_subdomain(dns.name.from_text(o))]
-            out[max(fits, key=len)].append(line)
+            if fits:  # Else it is of the world's own making, and no zone of the runbook.
+                out[max(fits, key=len)].append(line)
         return {origin: tuple(lines) for origin, lines in out.items()}
 
     def _invalid(self, text: str) -> InvalidInput:
@@ -92,10 +97,14 @@ class NameService:
         return {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
 
     def _keys(self) -> dict[str, tuple[str, str]]:
-        """TSIG keys by name, from the sandbox's secrets: ``name:algorithm:base64``."""
+        """TSIG keys by name, from the sandbox's secrets: ``name:algorithm:base64``.
+
+        Without any the server is open to all. Else a zone whose provider has an API gets a key
+        made up here: its own key opens that API and is none of TSIG's.
+        """
         keys: dict[str, tuple[str, str]] = {}
         for zone in self._plan.zones:
-            if zone.key is None:
+            if zone.key is None or zone.provider != "rfc2136":
                 continue
             parts = self._config.secrets.get(zone.key, "").split(":")
             if len(parts) != 3:
@@ -103,6 +112,11 @@ class NameService:
                     f"secrets.{zone.key}: zone {zone.name} needs it as name:algorithm:base64"
                 )
             keys[parts[0]] = (parts[1], parts[2])
+        for zone in self._plan.zones if keys else ():
+            if zone.provider != "rfc2136":
+                made_up = base64.b64encode(secrets.token_bytes(32)).decode()
+                keys[f"sandbox.{zone.name}"] = ("hmac-sha256", made_up)
+                self.tsig[zone.name] = f"sandbox.{zone.name}:hmac-sha256:{made_up}"
         return keys
 
     def _fill_endpoints(self, sites: Mapping[str, str | None]) -> None:
@@ -125,9 +139,11 @@ class NameService:
             self.endpoints[head] = place
 
     def _apex_servers(self, zone: Zone) -> list[str]:
-        """Names of the zone's own name servers, and their addresses where the zone has them."""
+        """Names of the zone's own name servers, the SOA's among them, and their addresses where
+        the zone has them."""
         records = [line.split(" ", 4) for line in self.snapshot().get(zone.name, ())]
         names = [r[4] for r in records if r[0] == zone.name and r[3] == "NS"]
+        names += [r[4].split()[0] for r in records if r[0] == zone.name and r[3] == "SOA"]
         addresses = [r[4] for r in records if r[0] in names and r[3] in ("A", "AAAA")]
         return [*names, *addresses]
 

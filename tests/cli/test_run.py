@@ -100,7 +100,7 @@ def test_the_readme_runbook_runs_and_comes_back(place: Place, tmp_path: Path) ->
     runbook(tmp_path, "run", "hello.yml", "--yes")
     assert note.read_text() == "hello\n"
     run_id = json.loads(runbook(tmp_path, "status", "--json").stdout)["run_id"]
-    runbook(tmp_path, "rollback", run_id, code=22)
+    runbook(tmp_path, "rollback", run_id, code=21)
     assert not note.exists()
 
 
