@@ -51,6 +51,13 @@ EXCEPT_SERVERS = (
 )
 
 
+def provider_evidence(reads: Reads, zone: Zone) -> dict[str, Any]:
+    """What guards a change of the zone, for the evidence of a step that changes it."""
+    caps = reads.dns.caps(zone)
+    told: dict[str, Any] = {"name": zone.provider, "cas": caps.cas}
+    return {**told, "caution": zone.caution} if zone.caution else told
+
+
 def zone_name(name: str) -> str:
     """Absolute, lower case, with a final dot."""
     return name.strip().lower().rstrip(".") + "."

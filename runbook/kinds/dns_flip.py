@@ -22,6 +22,7 @@ from runbook.kinds.dns_common import (
     of_set,
     only_names,
     poll_servers,
+    provider_evidence,
     reversed_all,
     to_json,
     zone_name,
@@ -112,6 +113,7 @@ class DnsFlip(Kind):
             evidence={
                 "served": served, "resolvers": resolved,
                 "blocked": list(self._rewriting(records).blocked),
+                "provider": provider_evidence(reads, zone),
             },
             unknown=unknown,
             at=reads.now(),

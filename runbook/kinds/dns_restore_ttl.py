@@ -15,6 +15,7 @@ from runbook.kinds.dns_common import (
     listed,
     of_set,
     poll_servers,
+    provider_evidence,
     reversed_all,
     to_json,
 )
@@ -68,7 +69,8 @@ class DnsRestoreTtl(Kind):
         )
         return Observation(
             state={"zone": zone.name, "restore": wanted, "records": to_json(present)},
-            evidence={"served": served}, unknown=unknown, at=reads.now(),
+            evidence={"served": served, "provider": provider_evidence(reads, zone)},
+            unknown=unknown, at=reads.now(),
         )
 
     def plan(self, before: Observation) -> Planned:

@@ -21,6 +21,7 @@ from runbook.kinds.dns_common import (
     of_set,
     only_names,
     poll_servers,
+    provider_evidence,
     reversed_all,
     to_json,
     zone_name,
@@ -80,7 +81,8 @@ class DnsTtl(Kind):
             reads, zone, [label(one) for one in found], self.except_servers
         )
         return Observation(
-            state={"records": to_json(found)}, evidence={"served": served},
+            state={"records": to_json(found)},
+            evidence={"served": served, "provider": provider_evidence(reads, zone)},
             unknown=unknown, at=reads.now(),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, cast, get_args
 
 from runbook.loading.fields import Context, Fields, check_id, describe
-from runbook.model.dns import Zone
+from runbook.model.dns import PROVIDERS, Zone
 from runbook.model.runbook import (
     Budget,
     OnFailure,
@@ -22,6 +22,11 @@ ON_FAILURE: tuple[str, ...] = get_args(OnFailure)
 ON_BREACH = ("rollback", "hold", "warn")
 LEVELS = ("plan", "probe", "sandbox", "staging")
 EDGES = ("start", "end")
+ZONE_KEYS = (
+    "provider", "servers", "secondaries", "key", "file", "resolvers", "endpoint", "zone_id",
+)
+_NEEDED = {"powerdns": ("endpoint", "key"), "cloudflare": ("key",), "file": ("file",)}
+_HAS_API = ("powerdns", "route53", "cloudflare")
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ZONE_NAME = re.compile(r"([A-Za-z0-9_*-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 
@@ -90,7 +95,6 @@ def read_zones(
     ctx: Context, raw: dict[str, Any], secrets: Collection[str]
 ) -> tuple[Zone, ...]:
     found: dict[str, Zone] = {}
-    known = ("provider", "servers", "secondaries", "key", "file", "resolvers")
     for name, value in raw.items():
         path: ValuePath = ("zones", name)
         absolute = name.lower().rstrip(".") + "."
@@ -100,23 +104,43 @@ def read_zones(
         if absolute in found:
             ctx.fault_at_key(path, f"the zone {absolute} stands here a second time")
             continue
-        fields = Fields(ctx, path, {} if value is None else value, known, f"zone `{name}`")
+        fields = Fields(ctx, path, {} if value is None else value, ZONE_KEYS, f"zone `{name}`")
         key = fields.text("key")
         if key is not None and key not in secrets:
             ctx.fault(
                 fields.where("key"), f"`key` names the secret `{key}`, which is not declared",
                 did_you_mean(key, secrets) or f"declare it: secrets: {{{key}: {{env: …}}}}",
             )
+        provider = fields.choice("provider", tuple(PROVIDERS)) or "rfc2136"
+        endpoint = fields.text("endpoint")
+        _check_provider(fields, provider, endpoint)
         found[absolute] = Zone(
             name=absolute,
-            provider=fields.text("provider") or "rfc2136",
+            provider=provider,
             servers=fields.texts("servers"),
             secondaries=fields.texts("secondaries"),
             key=key,
             file=fields.text("file"),
             resolvers=fields.texts("resolvers"),
+            endpoint=endpoint,
+            zone_id=fields.text("zone_id"),
         )
     return tuple(found.values())
+
+
+def _check_provider(fields: Fields, provider: str, endpoint: str | None) -> None:
+    """Each provider wants its own keys; where an API is, and which zone, is not for all."""
+    for key in _NEEDED.get(provider, ()):
+        fields.require(key, f"provider {provider} cannot do without it")
+    if provider not in _HAS_API:
+        for key in ("endpoint", "zone_id"):
+            if key in fields:
+                fields.ctx.fault(
+                    fields.where(key), f"`{key}` means nothing with provider {provider}",
+                    f"it is for {', '.join(_HAS_API)}",
+                )
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        fields.wrong("endpoint", "the URL of an API", endpoint, "like http://127.0.0.1:8081")
 
 
 def read_budgets(

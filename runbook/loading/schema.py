@@ -15,6 +15,7 @@ from runbook.loading.inventory import HOST_KEYS, OWN_KEYS
 from runbook.loading.policies import TAKE, TYPES
 from runbook.loading.runbook import TOP_KEYS
 from runbook.loading.steps import SEVERITIES, STEP_KEYS
+from runbook.model.dns import PROVIDERS
 from runbook.model.kind import Kind
 
 _ID = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]*$"}
@@ -93,8 +94,8 @@ def _header() -> dict[str, Any]:
     budget = {"from": _TEXT, "to": _TEXT, "limit": _DURATION, "on_breach": _choice(*ON_BREACH)}
     secret = {"env": _TEXT, "file": _TEXT, "command": {"type": "array", "items": _TEXT}}
     zone = {
-        "provider": _TEXT, "servers": _TEXTS, "secondaries": _TEXTS, "key": _TEXT, "file": _TEXT,
-        "resolvers": _TEXTS,
+        "provider": _choice(*PROVIDERS), "servers": _TEXTS, "secondaries": _TEXTS, "key": _TEXT,
+        "file": _TEXT, "resolvers": _TEXTS, "endpoint": _TEXT, "zone_id": _TEXT,
     }
     return {
         "runbook": _ID,

@@ -6,6 +6,9 @@ compare-and-swap token and the snapshot for undo; a rollback is the same change 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -95,18 +98,52 @@ class ProviderCaps(_Frozen):
     max_ttl: int = 2**31 - 1
 
 
+PROVIDERS: Mapping[str, ProviderCaps] = MappingProxyType(
+    {
+        "rfc2136": ProviderCaps(cas="server", ttl_in_cas=True, atomic_batch=True),
+        "route53": ProviderCaps(cas="server", ttl_in_cas=True, atomic_batch=True),
+        "powerdns": ProviderCaps(cas="read-check", ttl_in_cas=True, atomic_batch=True),
+        "cloudflare": ProviderCaps(
+            cas="read-check", ttl_in_cas=True, atomic_batch=True, min_ttl=60, max_ttl=86400
+        ),
+        "file": ProviderCaps(cas="read-check", ttl_in_cas=True, atomic_batch=True),
+    }
+)
+"""Every way to change a zone, and what it promises: the values of ``provider:``."""
+
+
 class Zone(_Frozen):
     """A zone as the runbook declares it: who serves it and how it is changed."""
 
     name: str
     """Absolute, with a final dot."""
     provider: str = "rfc2136"
+    """One of ``PROVIDERS``."""
     servers: tuple[str, ...] = ()
     """``name``, ``address`` or ``address:port`` of the servers to update and ask, primary
     first. Empty: found from the NS records."""
     secondaries: tuple[str, ...] = ()
     key: str | None = None
-    """Name of a secret that holds the TSIG key: ``name:algorithm:base64``."""
+    """Name of a secret. ``rfc2136``: the TSIG key, ``name:algorithm:base64``; ``powerdns``: the
+    API key; ``cloudflare``: an API token; ``route53``: ``key id:secret[:session token]``, without
+    it the credentials of the environment."""
+    endpoint: str | None = None
+    """URL of the provider's API, where it has no fixed one: ``http://127.0.0.1:8081``."""
+    zone_id: str | None = None
+    """The provider's own name of the zone. None: found by its name."""
     file: str | None = None
     """A zone file to plan with while offline."""
     resolvers: tuple[str, ...] = ()
+
+    @property
+    def caution(self) -> str:
+        """What a person should know before this zone is changed; empty where it is guarded."""
+        if self.provider == "file":
+            return f"{self.name} is only known as a file (provider: file): it cannot be changed"
+        caps = PROVIDERS.get(self.provider)
+        if caps is None or caps.cas == "server":
+            return ""
+        return (
+            f"{self.provider} has no compare-and-swap ({caps.cas}): the sets are read again right "
+            "before they are written; what somebody else changes between the two is overwritten"
+        )

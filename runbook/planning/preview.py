@@ -90,8 +90,9 @@ def _doings(
     for node in step.nodes:
         late = node.late or any(check.late for check in (*node.requires, *node.verify))
         scope = late_scope(plan, step, node, stand_ins) if late else None
+        args = _shown(node.args, scope if node.late else None)
         alike = (
-            _lines(kinds[step.kind], _shown(node.args, scope if node.late else None)),
+            (*_lines(kinds[step.kind], args), *_cautions(plan, kinds[step.kind], args)),
             tuple(_check(check, kinds, scope) for check in node.requires),
             tuple(_check(check, kinds, scope) for check in node.verify),
             _shown(node.undo, scope if node.late else None),
@@ -139,6 +140,16 @@ def _lines(kind: type[Kind], args: Mapping[str, Any]) -> tuple[str, ...]:
     except ValidationError:
         # A stand-in may not fit its field; the plan itself is valid.
         return tuple(f"{key}: {value}" for key, value in args.items())
+
+
+def _cautions(
+    plan: Plan, kind: type[Kind], args: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What to know of the zone that a step changes, where its provider promises less."""
+    name = args.get("zone")
+    zone = plan.zone(name) if isinstance(name, str) else None
+    changes_it = kind.differences is not Kind.differences
+    return (f"note: {zone.caution}",) if zone is not None and changes_it and zone.caution else ()
 
 
 def _check(

@@ -92,6 +92,7 @@ class SandboxWorld:
             resolver=f"127.0.0.1:{self._names.resolvers['']}",
             clock=str(self._clock.path), names=dict(self._router.names),
             secrets=dict(self._config.secrets), controller=controller,
+            tsig=dict(self._names.tsig),
         )
         (self._directory / "endpoints.json").write_text(endpoints.model_dump_json(indent=1))
         (self._directory / "ready").touch()

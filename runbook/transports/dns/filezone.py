@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runbook.errors import Errored, InvalidInput
-from runbook.model.dns import Change, ProviderCaps, RRset, Zone
+from runbook.model.dns import PROVIDERS, Change, RRset, Zone
 from runbook.transports.dns.provider import Outcome, Present, Rejected
 from runbook.transports.dns.zonefile import read_zone_file
 
@@ -14,7 +14,7 @@ from runbook.transports.dns.zonefile import read_zone_file
 class FileZone:
     """``provider: file``. ``directory`` is where a relative ``file:`` starts."""
 
-    caps = ProviderCaps(cas="read-check", ttl_in_cas=True, atomic_batch=True)
+    caps = PROVIDERS["file"]
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -30,6 +30,28 @@ Present = Mapping[tuple[str, str], RRset | None]
 Outcome = Applied | Conflict | Rejected
 
 
+def stands(present: RRset | None, wanted: RRset | None, caps: ProviderCaps) -> bool:
+    """Whether a set is there as wanted.
+
+    A TTL outside of what the provider can hold stands as the nearest that it can: it was made
+    another without a word when it was written.
+    """
+    if present == wanted or present is None or wanted is None:
+        return present == wanted
+    nearest = min(max(wanted.ttl, caps.min_ttl), caps.max_ttl)
+    return present == wanted.with_ttl(nearest)
+
+
+def inadmissible(zone: Zone, changes: Sequence[Change]) -> Rejected | None:
+    """What no provider is asked for: the SOA, and names of another zone."""
+    for change in changes:
+        if change.key[1] == "SOA":
+            return Rejected("the SOA is the server's own; it is not changed by an update")
+        if not (change.key[0] == zone.name or change.key[0].endswith("." + zone.name)):
+            return Rejected(f"{change.key[0]} is not in the zone {zone.name}")
+    return None
+
+
 class Provider(Protocol):
     """Sets are in canonical form (see :mod:`runbook.transports.dns.records`) in and out."""
 

@@ -72,6 +72,14 @@ def parse_rdatas(rrset: RRset) -> list[dns.rdata.Rdata]:
         raise ValueError(f"{rrset.name} {rrset.rtype}: not valid record data: {fault}") from fault
 
 
+def canonical_text(rtype: str, text: str) -> str:
+    """One record's data in canonical form; relative names count from the root.
+
+    Raises ValueError."""
+    one = RRset(name=".", rtype=rtype, ttl=0, rdatas=(text,))
+    return canonical_rdata(parse_rdatas(one)[0])
+
+
 def parse_type(rtype: str) -> dns.rdatatype.RdataType:
     """Raises ValueError."""
     try:

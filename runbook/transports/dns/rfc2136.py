@@ -23,8 +23,15 @@ import dns.tsig
 import dns.update
 
 from runbook.errors import Errored
-from runbook.model.dns import Change, NameServer, ProviderCaps, RRset, Zone
-from runbook.transports.dns.provider import Applied, Conflict, Outcome, Present, Rejected
+from runbook.model.dns import PROVIDERS, Change, NameServer, RRset, Zone
+from runbook.transports.dns.provider import (
+    Applied,
+    Conflict,
+    Outcome,
+    Present,
+    Rejected,
+    inadmissible,
+)
 from runbook.transports.dns.records import (
     LEFT_OUT,
     canonical_name,
@@ -49,7 +56,7 @@ _PREREQUISITE = {
 class Rfc2136:
     """``primary`` finds the server to update; ``key`` gives the zone's TSIG key, if it has one."""
 
-    caps = ProviderCaps(cas="server", ttl_in_cas=True, atomic_batch=True)
+    caps = PROVIDERS["rfc2136"]
 
     def __init__(
         self,
@@ -89,11 +96,9 @@ class Rfc2136:
 
     def apply(self, zone: Zone, changes: tuple[Change, ...]) -> Outcome:
         server, key = self._primary(zone), self._key(zone)
-        for change in changes:
-            if change.key[1] == "SOA":
-                return Rejected("the SOA is the server's own; it is not changed by an update")
-            if not (change.key[0] == zone.name or change.key[0].endswith("." + zone.name)):
-                return Rejected(f"{change.key[0]} is not in the zone {zone.name}")
+        refused = inadmissible(zone, changes)
+        if refused is not None:
+            return refused
         for _ in range(_TRIES):
             soa = self._query(zone, zone.name, "SOA")
             if soa is None:

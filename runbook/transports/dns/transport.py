@@ -17,13 +17,31 @@ import dns.tsig
 
 from runbook.errors import Errored, InDoubt, NotFound
 from runbook.model.actions import ActionKey, ActionResult, ChangeRecordSet
-from runbook.model.dns import Answer, Change, NameServer, ProviderCaps, RRset, Zone
+from runbook.model.dns import (
+    PROVIDERS,
+    Answer,
+    Change,
+    NameServer,
+    ProviderCaps,
+    RRset,
+    Zone,
+)
 from runbook.model.endpoints import Endpoints
 from runbook.model.ports import Clock, Resolution
+from runbook.transports.dns.cloudflare import Cloudflare
 from runbook.transports.dns.filezone import FileZone
-from runbook.transports.dns.provider import Applied, Conflict, Present, Provider, Rejected
+from runbook.transports.dns.powerdns import PowerDns
+from runbook.transports.dns.provider import (
+    Applied,
+    Conflict,
+    Present,
+    Provider,
+    Rejected,
+    stands,
+)
 from runbook.transports.dns.records import canonical_name, canonical_set, parse_type, to_answer
 from runbook.transports.dns.rfc2136 import Rfc2136
+from runbook.transports.dns.route53 import Route53
 from runbook.transports.dns.servers import Servers, is_address, parse_server
 from runbook.transports.dns.wire import Unsure, Wire, parse_tsig
 
@@ -40,9 +58,11 @@ class Secrets(Protocol):
 class DnsTransport:
     """Implements :class:`~runbook.model.ports.DnsReads` and performs ChangeRecordSet.
 
-    ``endpoints`` redirects every connection (a sandbox); None is the real world. ``directory``
-    is where the path of a zone file starts; ``timeout`` is the patience of one exchange in
-    seconds. Holds no connection; may be shared by threads.
+    ``endpoints`` redirects every connection (a sandbox); None is the real world. In a sandbox a
+    zone that its provider changes by an API is changed in the sandbox's own name server, by
+    RFC 2136: no API is ever reached from there. ``directory`` is where the path of a zone file
+    starts; ``timeout`` is the patience of one exchange in seconds, ``api_timeout`` that of one
+    request to a provider's API. Holds no connection; may be shared by threads.
     """
 
     def __init__(
@@ -54,15 +74,20 @@ class DnsTransport:
         endpoints: Endpoints | None = None,
         directory: Path | None = None,
         timeout: float = 3.0,
+        api_timeout: float = 15.0,
     ) -> None:
         self._zones = {canonical_name(zone.name): zone for zone in zones}
         self._secrets = secrets
         self._clock = clock
+        self._endpoints = endpoints
         self._wire = Wire(endpoints, timeout)
         self._servers = Servers(self._wire, endpoints)
         self._providers: dict[str, Provider] = {
             "rfc2136": Rfc2136(self._wire, self._servers.primary, self._key),
             "file": FileZone(directory or Path()),
+            "powerdns": PowerDns(secrets.value, api_timeout),
+            "route53": Route53(secrets.value, api_timeout),
+            "cloudflare": Cloudflare(secrets.value, api_timeout),
         }
 
     def zone(self, name: str) -> Zone:
@@ -76,7 +101,11 @@ class DnsTransport:
         return found
 
     def caps(self, zone: Zone) -> ProviderCaps:
-        return self._provider(zone).caps
+        """What the zone's provider promises in production, in a sandbox too."""
+        found = PROVIDERS.get(zone.provider)
+        if found is None:
+            raise self._no_provider(zone)
+        return found
 
     def records(self, zone: Zone) -> tuple[RRset, ...]:
         return self._provider(zone).records(zone)
@@ -139,22 +168,23 @@ class DnsTransport:
             case Applied():
                 return _read_back(changes, self._look(provider, zone, changes))
             case Conflict():
-                return _drift(changes, provider.present(zone, _keys(changes)))
+                return _drift(changes, provider.present(zone, _keys(changes)), provider.caps)
 
     def resolve_change(self, action: ChangeRecordSet, key: ActionKey) -> Resolution:
         """After a crash: whether the change was done, by reading the sets."""
         zone = self.zone(action.zone)
         try:
             changes = tuple(_canonical(change) for change in action.changes)
-            present = self._provider(zone).present(zone, _keys(changes))
+            provider = self._provider(zone)
+            present = provider.present(zone, _keys(changes))
         except (Errored, ValueError) as fault:
             return Resolution(outcome="unknown", detail=str(fault))
-        if _all_after(changes, present):
+        if _all_after(changes, present, provider.caps):
             result = ActionResult(ok=True, detail="the zone holds it", data={"already": True})
             return Resolution(outcome="done", result=result)
-        if _all_before(changes, present):
+        if _all_before(changes, present, provider.caps):
             return Resolution(outcome="not_done", detail="the zone is as it was before")
-        return Resolution(outcome="unknown", detail=_drift(changes, present).detail)
+        return Resolution(outcome="unknown", detail=_drift(changes, present, provider.caps).detail)
 
     def _look(self, provider: Provider, zone: Zone, changes: tuple[Change, ...]) -> Present:
         """Read after an accepted change. Raises InDoubt where nobody answers any more."""
@@ -180,17 +210,17 @@ class DnsTransport:
             except Errored as fault:
                 present, asked = None, f"; asked again: {fault}"
                 continue
-            if _all_after(changes, present):
+            if _all_after(changes, present, provider.caps):
                 return ActionResult(
                     ok=True, detail=f"done, though the server did not say so ({why})",
                     data={"already": False},
                 )
-        if present is not None and _all_before(changes, present):
+        if present is not None and _all_before(changes, present, provider.caps):
             raise Errored(
                 f"the update of {zone.name} got no answer ({why}); the zone is unchanged",
                 hint="check the name server; trying again is safe, the change is guarded",
             )
-        seen = "" if present is None else f"; {_drift(changes, present).detail}"
+        seen = "" if present is None else f"; {_drift(changes, present, provider.caps).detail}"
         raise InDoubt(
             f"the update of {zone.name} was sent and its outcome is unknown ({why}{asked}){seen}",
             hint="look at the zone; `runbook resume` asks again and repeats nothing",
@@ -199,13 +229,22 @@ class DnsTransport:
     def _provider(self, zone: Zone) -> Provider:
         found = self._providers.get(zone.provider)
         if found is None:
-            raise NotFound(
-                f"there is no DNS provider {zone.provider!r} (zone {zone.name})",
-                hint=f"known: {', '.join(sorted(self._providers))}",
-            )
+            raise self._no_provider(zone)
+        if self._endpoints is not None and zone.provider != "file":
+            return self._providers["rfc2136"]
         return found
 
+    def _no_provider(self, zone: Zone) -> NotFound:
+        return NotFound(
+            f"there is no DNS provider {zone.provider!r} (zone {zone.name})",
+            hint=f"known: {', '.join(sorted(self._providers))}",
+        )
+
     def _key(self, zone: Zone) -> dns.tsig.Key | None:
+        if zone.provider != "rfc2136":
+            # Only in a sandbox: the zone's own key opens an API and is none of TSIG's.
+            made_up = self._endpoints.tsig.get(zone.name) if self._endpoints is not None else None
+            return parse_tsig("the sandbox's own", made_up) if made_up is not None else None
         if zone.key is None:
             return None
         return parse_tsig(zone.key, self._secrets.value(zone.key))
@@ -222,27 +261,27 @@ def _keys(changes: Sequence[Change]) -> list[tuple[str, str]]:
     return [change.key for change in changes]
 
 
-def _all_after(changes: Sequence[Change], present: Present) -> bool:
-    return all(present[change.key] == change.after for change in changes)
+def _all_after(changes: Sequence[Change], present: Present, caps: ProviderCaps) -> bool:
+    return all(stands(present[change.key], change.after, caps) for change in changes)
 
 
-def _all_before(changes: Sequence[Change], present: Present) -> bool:
-    return all(present[change.key] == change.before for change in changes)
+def _all_before(changes: Sequence[Change], present: Present, caps: ProviderCaps) -> bool:
+    return all(stands(present[change.key], change.before, caps) for change in changes)
 
 
 def _value(rrset: RRset | None) -> str:
     return "no such set" if rrset is None else f"{', '.join(rrset.rdatas)} (TTL {rrset.ttl})"
 
 
-def _drift(changes: Sequence[Change], present: Present) -> ActionResult:
+def _drift(changes: Sequence[Change], present: Present, caps: ProviderCaps) -> ActionResult:
     """The prior values do not stand: done before, or drift, which is shown."""
-    if _all_after(changes, present):
+    if _all_after(changes, present, caps):
         return ActionResult(ok=True, detail="already applied", data={"already": True})
     lines = [
         f"{' '.join(change.key)}: now {_value(present[change.key])}, "
         f"the plan saw {_value(change.before)}"
         for change in changes
-        if present[change.key] != change.before
+        if not stands(present[change.key], change.before, caps)
     ]
     text = "; ".join(lines) or "the sets are as the plan saw them again"
     return ActionResult(

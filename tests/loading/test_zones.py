@@ -1,0 +1,63 @@
+"""``zones:``: providers and the keys that each of them wants."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+
+from runbook.errors import InvalidInput
+from runbook.kinds import registry
+from runbook.loading.schema import json_schema
+from runbook.model.dns import PROVIDERS
+from tests.loading.conftest import Load
+
+HEAD = "runbook: a\nsecrets: {k: {env: K}}\n"
+STEPS = "steps: [{id: a, kind: shell, with: {command: 'true'}}]\n"
+
+GOOD = {
+    "rfc2136": "{servers: ns1.shop.example, key: k}",
+    "powerdns": "{provider: powerdns, endpoint: 'http://127.0.0.1:8081', key: k}",
+    "route53": "{provider: route53, zone_id: Z1}",
+    "cloudflare": "{provider: cloudflare, key: k, zone_id: abc}",
+    "file": "{provider: file, file: shop.zone}",
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_each_provider_loads(load: Load, provider: str) -> None:
+    [zone] = load(f"{HEAD}zones: {{shop.example: {GOOD[provider]}}}\n{STEPS}").zones
+    assert zone.provider == provider
+    assert bool(zone.caution) == (PROVIDERS[provider].cas == "read-check")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{provider: powerdsn}", "did you mean `powerdns`?"),
+        ("{provider: powerdns, key: k}", "`endpoint` is missing in zone"),
+        ("{provider: powerdns, endpoint: 'http://x'}", "`key` is missing in zone"),
+        ("{provider: powerdns, endpoint: 'x:8081', key: k}", "`endpoint` wants the URL"),
+        ("{provider: cloudflare}", "`key` is missing in zone"),
+        ("{provider: file}", "`file` is missing in zone"),
+        ("{zone_id: Z1}", "`zone_id` means nothing with provider rfc2136"),
+        ("{provider: file, file: a, endpoint: 'http://x'}", "`endpoint` means nothing"),
+        ("{provider: route53, key: q}", "names the secret `q`"),
+        ("{provider: route53, endpont: 'http://x'}", "did you mean `endpoint`?"),
+    ],
+)
+def test_what_is_missing_or_means_nothing_is_said(load: Load, text: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load(f"{HEAD}zones: {{shop.example: {text}}}\n{STEPS}")
+    assert words in caught.value.render()
+
+
+def test_the_schema_knows_the_providers() -> None:
+    schema = json_schema(registry())
+    book = {
+        "runbook": "a", "steps": [{"id": "a", "kind": "shell", "with": {"command": "x"}}],
+        "zones": {"a.example": {"provider": "cloudflare", "endpoint": "u", "zone_id": "z"}},
+    }
+    jsonschema.validate(book, schema)
+    book["zones"] = {"a.example": {"provider": "pigeon"}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(book, schema)
