@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -116,9 +117,9 @@ class CommandKind(Kind):
             why="no undo command was given: nobody can derive the opposite of a command"
         )
 
+    @abstractmethod
     def text(self, before: Observation) -> str:
         """The POSIX-sh script to run. Pure."""
-        raise NotImplementedError
 
     def _proof(self) -> str:
         parts = [f"{self.creates} exists"] if self.creates is not None else []

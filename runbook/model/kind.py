@@ -10,6 +10,7 @@ Third parties add kinds through the entry point group ``runbook.kinds``.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -48,21 +49,21 @@ class Kind(BaseModel):
     output_names: ClassVar[dict[str, str]] = {}
     """Outputs it gives, each with its meaning."""
 
+    @abstractmethod
     def observe(self, reads: Reads) -> Observation:
         """Read the part of the world this step is about. Never writes. Raises Errored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plan(self, before: Observation) -> Planned:
         """Pure. The actions that lead to the wanted state; none: already done, and why."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verify(self, before: Observation, after: Observation) -> Verdict:
         """Pure. Whether the postcondition holds in ``after``, with what was seen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Pure. The actions that put back what was observed before acting."""
-        raise NotImplementedError
 
     def local_files(self) -> tuple[str, ...]:
         """Files of the runbook's folder that decide behaviour; the plan's digest covers them."""

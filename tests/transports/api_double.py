@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from runbook.model.dns import RRset
 
 
-class Double:
+class Double(ABC):
     """Serves :meth:`answer`; every request is handled alone, one after the other.
 
     ``lose``: the next change is carried out (``"after"``) or not (``"before"``) and the
@@ -62,15 +63,15 @@ class Double:
         self._server.server_close()
         self._thread.join()
 
+    @abstractmethod
     def answer(
         self, method: str, path: str, query: dict[str, str], body: bytes, headers: Any
     ) -> tuple[int, str, bytes]:
         """(status, content type, body). A status from 400 on has changed nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put(self, rrset: RRset) -> None:
         """Set a record set, past the API."""
-        raise NotImplementedError
 
     def fill(self, records: Iterable[RRset]) -> None:
         for one in records:
