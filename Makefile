@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench lab lab-down clean
 
 demo: $(VENV)/ready
 	$(BIN)/runbook demo $(DEMO)
@@ -19,6 +19,13 @@ check: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-dev
 	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+# Two sites in network namespaces, with real daemons, to walk about in. Needs root.
+lab: $(VENV)/ready-dev
+	$(BIN)/python -m tests.lab up
+
+lab-down: $(VENV)/ready-dev
+	$(BIN)/python -m tests.lab down
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'

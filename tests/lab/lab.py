@@ -2,8 +2,8 @@
 
     control 192.0.2.0/24      router .1   ns1 .53 (BIND)   ns2 .54 (Knot)   client .80
                               control .10
-    east    198.51.100.0/24   router .1   east-web .10   east-resolver .53 (unbound)   east-probe .90
-    west    203.0.113.0/24    router .1   west-web .10   west-resolver .53 (unbound)   west-probe .90
+    east    198.51.100.0/24   router .1   east-web .10   east-resolver .53 (unbound)  east-probe .90
+    west    203.0.113.0/24    router .1   west-web .10   west-resolver .53 (unbound)  west-probe .90
 
 Every machine is a tree of namespaces with its own file system over that of the machine below,
 its own process 1, sshd and host key. `control` and `client` are desks: a network namespace, with
@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,10 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tests.lab import leftovers, names
-from tests.lab.machine import Machine
+from tests.lab.machine import DISK_SIZE, Machine
 from tests.lab.needs import find
 from tests.lab.network import SITES, Network, site_of
-from tests.lab.processes import ENVIRONMENT, run, start_time, wait_for
+from tests.lab.processes import ENVIRONMENT, start_time, wait_for
 
 ZONE = "shop.example"
 MACHINES = {
@@ -57,7 +58,7 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
-PidFile none
+PidFile /run/sshd.pid
 MaxStartups 100
 Subsystem sftp internal-sftp
 """
@@ -89,7 +90,7 @@ class Lab:
         disk: Mapping[str, str] | None = None, keep: bool = False,
     ) -> Lab:
         """All of it, up. ``files``: more files by host and absolute path; ``disk``: sizes of
-        disks other than 512m; ``keep``: it outlives this process, see ``make lab-down``."""
+        disks other than DISK_SIZE; ``keep``: it outlives this process, see ``make lab-down``."""
         leftovers.sweep()
         lab_id = f"{leftovers.PREFIX}{secrets.token_hex(3)}"
         new = Path(tempfile.mkdtemp(prefix=".lab-", dir=leftovers.base()))
@@ -135,7 +136,7 @@ class Lab:
             machine = Machine(
                 name, address, self.folder / name, self.network,
                 frozenset({22, 53} if role else {22}),
-                **({"disk_size": disk[name]} if name in disk else {}),
+                disk.get(name, DISK_SIZE),
             )
             self.machines[name] = machine
             machine.install({
@@ -197,7 +198,8 @@ class Lab:
         servers = [RESOLVERS[site]] if site in RESOLVERS else list(RESOLVERS.values())
         hosts = "".join(f"{a} {n}\n" for n, a in ADDRESSES.items())
         return {
-            "/etc/hosts": f"127.0.0.1 localhost\n{hosts}",
+            # A machine knows its own name; desks have that of the machine below.
+            "/etc/hosts": f"127.0.0.1 localhost {socket.gethostname()}\n{hosts}",
             "/etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
             "/etc/resolv.conf": "".join(f"nameserver {s}\n" for s in servers)
             + "options timeout:1 attempts:2\n",
@@ -314,15 +316,12 @@ class Lab:
         self.network.slow(host, kbit)
 
     def wrong_clock(self, host: str, offset: str = "+3d") -> None:
-        """Every program that starts on the host from now on sees another time (libfaketime);
-        ``""`` puts it right."""
-        machine = self[host]
-        if not offset:
-            machine.run("rm -f /etc/ld.so.preload")
-            return
-        library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
-        assert library is not None, "faketime is not installed"
-        machine.run(f"echo '{offset}' >/etc/faketimerc; echo {library} >/etc/ld.so.preload")
+        """sshd, and all that is done over SSH, sees another time (libfaketime), restarts
+        included; ``""`` puts it right. Connections that are open stay as they are."""
+        mark = "/etc/runbook-lab/clock"
+        change = f"echo '{offset}' >{mark}" if offset else f"rm -f {mark}"
+        self[host].run(f"{change}; sh /etc/runbook-lab/sshd")
+        wait_for(f"sshd of {host} is back", lambda: self[host].up)
 
     def fill_disk(self, host: str, leave: int = 0) -> None:
         self[host].fill_disk(leave)

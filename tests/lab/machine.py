@@ -6,14 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.network import Network
 from tests.lab.processes import ENVIRONMENT, children, kill, listening, run, wait_for
 
 PARTS = Path(__file__).with_name("host")
-_OURS = ("init", "rc", "reaper.py")
+DISK_SIZE = "512m"
+_OURS = ("init", "rc", "reaper.py", "sshd")
 _POWER = ("reboot", "halt", "poweroff", "shutdown")
 # A restart (SIGHUP, reboot(2)) brings the host back; any other end leaves it off.
 _SUPERVISE = """\
@@ -33,9 +34,9 @@ class Machine:
     folder: Path
     network: Network
     ports: frozenset[int] = frozenset({22})
-    disk_size: str = "512m"
+    disk_size: str = DISK_SIZE
     supervisor: subprocess.Popen[bytes] | None = None
-    attached: bool = field(default=False)
+    attached: bool = False
 
     @property
     def disk(self) -> Path:
@@ -76,7 +77,7 @@ class Machine:
             if not Path("/sbin").is_symlink():
                 self.write(f"/sbin/{name}", (PARTS / "reboot.py").read_text())
         self.write("/usr/local/bin/systemctl", (PARTS / "systemctl").read_text())
-        self.write("/etc/runbook-lab/outside", os.readlink("/proc/self/ns/pid") + "\n")
+        self.write("/etc/runbook-lab/outside", f"{Path('/proc/self/ns/pid').readlink()}\n")
         for path, text in files.items():
             self.write(path, text)
 

@@ -85,6 +85,9 @@ server:
   num-threads: 1
   infra-host-ttl: 1
   infra-keep-probing: yes
+  # There is no other world: what is not in the zone does not exist, and says so at once.
+  local-zone: "." static
+  local-zone: "{zone}." transparent
 stub-zone:
   name: "{zone}"
   stub-addr: {PRIMARY}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.needs import find
@@ -18,6 +22,30 @@ table inet lab {
   chain lost { type filter hook forward priority 0; policy accept; }
 }
 """
+
+
+_CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def inside(space: str) -> Iterator[None]:
+    """This thread, and the threads and processes it starts, in a network namespace (setns(2))."""
+    back, there = (
+        os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", f"/run/netns/{space}")
+    )
+    try:
+        _enter(there)
+        yield
+    finally:
+        _enter(back)
+        os.close(there)
+        os.close(back)
+
+
+def _enter(handle: int) -> None:
+    if _LIBC.setns(handle, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "the network namespace cannot be entered")
 
 
 def site_of(address: str) -> str:
@@ -66,6 +94,8 @@ class Network:
 
     def detach(self, host: str) -> None:
         """The namespace goes, and every socket in it without a word to the other side."""
+        # The port too: the kernel takes its time with what is in a namespace.
+        run("ip", "-n", self.router, "link", "del", _port(host))
         run("ip", "netns", "del", self.namespace(host))
 
     # -- faults --------------------------------------------------------------------------------

@@ -10,16 +10,16 @@ not be the one that the mark names as outside.
 import ctypes
 import os
 import sys
+from pathlib import Path
 
-MARK = "/etc/runbook-lab/outside"
+MARK = Path("/etc/runbook-lab/outside")
 RESTART, POWER_OFF = 0x01234567, 0x4321FEDC
 
 
 def inside() -> bool:
     try:
-        with open(MARK) as file:
-            outside = file.read().split()
-        here = [os.readlink("/proc/self/ns/pid"), os.readlink("/proc/1/ns/pid")]
+        outside = MARK.read_text().split()
+        here = [str(Path(f"/proc/{who}/ns/pid").readlink()) for who in ("self", "1")]
     except OSError:
         return False
     return bool(outside) and not set(outside) & set(here) and here[0] == here[1]
@@ -29,7 +29,7 @@ def main() -> int:
     if not inside():
         print("refused: this is not a host of the lab", file=sys.stderr)
         return 1
-    name = os.path.basename(sys.argv[0])
+    name = Path(sys.argv[0]).name
     off = name in ("halt", "poweroff") or (name == "shutdown" and "-r" not in sys.argv)
     ctypes.CDLL(None, use_errno=True).reboot(POWER_OFF if off else RESTART)
     print("refused:", os.strerror(ctypes.get_errno()), file=sys.stderr)

@@ -1,0 +1,36 @@
+"""An outside client: places orders one after the other and writes down those acknowledged.
+
+    shopper.py URL RECORDS [PAUSE]
+
+Each order resolves the name anew and opens a new connection. A line of RECORDS is the identity
+of an order that the shop said it has, on the disk before the next order is placed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+
+def main(url: str, records: str, pause: float = 0.05) -> None:
+    with Path(records).open("a") as file:
+        while True:
+            try:
+                with urllib.request.urlopen(url, data=b"{}", timeout=3) as answer:
+                    file.write(json.load(answer)["id"] + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+                # Not acknowledged: the client knows that it has to try again.
+                pass
+            time.sleep(pause)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:]))
