@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from runbook.errors import InvalidInput, Position
+from runbook.model.actions import Action
 from runbook.model.inventory import Host, Inventory
 from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.plan import Plan
+from runbook.model.ports import Reads
 from runbook.model.runbook import Parameter, Playbook, Runbook, SourceMap, Step, ValuePath, Window
 from runbook.model.secrets import SecretRef
 from runbook.planning import build_plan
@@ -16,7 +19,23 @@ from runbook.planning import build_plan
 FILE = Path("move.yml")
 
 
-class Run(Kind):
+class Inert(Kind):
+    """What planning needs of a kind: its fields. Planning observes and does nothing."""
+
+    def observe(self, reads: Reads) -> Observation:
+        raise AssertionError("planning must not look at the world")
+
+    def plan(self, before: Observation) -> Planned:
+        raise AssertionError("planning must not decide what to do")
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        raise AssertionError("planning must not verify")
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        raise AssertionError("planning must not undo")
+
+
+class Run(Inert):
     """Runs something."""
 
     name: ClassVar[str] = "run"
@@ -35,7 +54,7 @@ class Run(Kind):
         return (f"$ {self.command}",)
 
 
-class OnHost(Kind):
+class OnHost(Inert):
     """Works on hosts alone."""
 
     name: ClassVar[str] = "on.host"
@@ -44,7 +63,7 @@ class OnHost(Kind):
     path: str
 
 
-class Wait(Kind):
+class Wait(Inert):
     """Waits for what another step did."""
 
     name: ClassVar[str] = "wait"
@@ -58,7 +77,7 @@ class Wait(Kind):
         return (self.of,)
 
 
-class Look(Kind):
+class Look(Inert):
     """Looks at something."""
 
     name: ClassVar[str] = "http.check"
@@ -69,7 +88,7 @@ class Look(Kind):
     status: int = 200
 
 
-class Holds(Kind):
+class Holds(Inert):
     """Looks whether something holds."""
 
     name: ClassVar[str] = "assert"

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from runbook.model.dns import Change, RRset
-from runbook.model.kind import Kind
 from runbook.planning import build_plan
 from runbook.planning.preview import preview
-from tests.planning.builders import KINDS, Book
+from tests.planning.builders import KINDS, Book, Inert
 
 
-class Flip(Kind):
+class Flip(Inert):
     """Raises every TTL by a number."""
 
     name: ClassVar[str] = "flip"

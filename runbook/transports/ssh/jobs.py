@@ -217,7 +217,7 @@ class _Following:
             if self.repeatable and status != "orphan":
                 self._forget()
                 return None
-            raise self._doubt(_LOST[status])
+            raise self._cut_short(_LOST[status])
         if status == "conflict":
             raise self._doubt("another command was started under the same key")
         raise self._doubt(f"the host's spool was replaced or removed meanwhile ({status})")
@@ -239,6 +239,12 @@ class _Following:
             f"{self.label}: {why}; the command may be running, or have ended, on the host",
             hint=f"its spool is ~/.runbook/…/{self.launch.job} there; `runbook resume` attaches "
             "to it again and learns its exit code",
+        )
+
+    def _cut_short(self, why: str) -> InDoubt:
+        return InDoubt(
+            f"{self.label}: {why}; how far the command had come is unknown",
+            hint="look at the host, then tell the run what became of it with `runbook resolve`",
         )
 
 
