@@ -13,23 +13,34 @@ from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import Looked, observe_until, run_checks
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
-from runbook.engine.outputs import OutputMissing, take_outputs
+from runbook.engine.mishaps import PASSING, words
+from runbook.engine.outputs import take_outputs
 from runbook.engine.perform import OutcomeUnknown, complete, perform_all
 from runbook.engine.reads import NodeReads
-from runbook.errors import Errored, NotFound, RunbookError
+from runbook.errors import Errored
 from runbook.model.actions import Action, ActionResult
 from runbook.model.kind import Kind
 from runbook.model.observation import Observation, Verdict
 from runbook.model.plan import Node, PlannedStep
 from runbook.model.runstate import NodeStatus
-from runbook.model.state import NodeState
+from runbook.model.state import IllegalTransition, NodeState
 
 
 def run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     """Drive a node until it is verified, skipped, in doubt, or its retries are used up.
 
-    Picks up where the journal stands. Raises Stopping at a checkpoint, JournalFault, Fenced.
+    Picks up where the journal stands. A person may leave it out at any moment that is not between
+    an intent and its outcome. Raises Stopping at a checkpoint, JournalFault, Fenced.
     """
+    try:
+        return _run_node(ctx, step, node)
+    except IllegalTransition:
+        if ctx.status(node.id).state is not NodeState.SKIPPED:
+            raise
+        return NodeState.SKIPPED
+
+
+def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     run = _NodeRun(ctx, step, node)
     status = run.status
     if status.state in {NodeState.STARTED, NodeState.IN_DOUBT}:
@@ -44,11 +55,15 @@ def run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     again = status.state in {NodeState.FAILED, NodeState.ERRORED} and not fresh
     while status.state in _MAY_START and left > 0:
         if again:
-            if not ctx.clock.wait(ctx.now() + wait, ctx.halt):
+            with ctx.idle():
+                reached = ctx.clock.wait(ctx.now() + wait, ctx.halt)
+            if not reached:
                 raise Stopping
             wait *= step.retry.backoff
         if ctx.halt.is_set():
             raise Stopping
+        if status.state not in _MAY_START:
+            break
         run.attempt(status.attempt + 1)
         again, left = True, left - 1
     return status.state
@@ -85,8 +100,8 @@ class _NodeRun:
     def attempt(self, number: int) -> None:
         try:
             kind = self.kind
-        except (RunbookError, ValueError) as fault:
-            self._fail(number, f"the step's values cannot be used: {fault}")
+        except Exception as fault:  # noqa: BLE001 - nothing was begun: the step fails
+            self._fail(number, f"the step's values cannot be used: {words(fault)}")
             return
         _, unmet = run_checks(self.ctx, self.step, self.node, self.node.requires)
         if unmet is not None:
@@ -96,10 +111,12 @@ class _NodeRun:
             before = kind.observe(self.reads)
             planned = kind.plan(before)
         except Errored as fault:
-            self.event("errored", number, error=_words(fault), started_at=self.began)
+            self.event("errored", number, error=words(fault), started_at=self.began)
             return
-        except (NotFound, ValueError) as fault:
-            self._fail(number, str(fault))
+        except PASSING:
+            raise
+        except Exception as fault:  # noqa: BLE001 - a kind that breaks fails its step
+            self._fail(number, words(fault))
             return
         if planned.actions:
             self._act(number, before, complete(planned.actions, self.step))
@@ -115,7 +132,7 @@ class _NodeRun:
         try:
             results = perform_all(self.ctx, self.node.id, "do", number, actions, resuming=resuming)
         except Errored as fault:
-            self.event("errored", number, error=_words(fault))
+            self.event("errored", number, error=words(fault))
             return
         except OutcomeUnknown as fault:
             self._doubt(number, fault)
@@ -147,8 +164,10 @@ class _NodeRun:
             now = self.kind.observe(self.reads)
             planned = self.kind.plan(now)
             verdict = self.kind.verify(before, now)
-        except (Errored, NotFound, ValueError):
-            # Still unknown: the node stays in doubt, with the question already journaled.
+        except PASSING:
+            raise
+        except Exception:  # noqa: BLE001 - still unknown, whatever broke
+            # The node stays in doubt, with the question already journaled.
             return
         changed = bool(now.state) and now.state != before.state
         if changed and not planned.actions and verdict.ok:
@@ -166,22 +185,23 @@ class _NodeRun:
         self, number: int, before: Observation, results: Sequence[ActionResult], *, reason: str,
         first: Observation | None,
     ) -> None:
-        fault = self.ctx.faults.after_actions(self.node.id)
-        if fault is not None:
-            self._fail(number, fault)
+        made_up = self.ctx.faults.after_actions(self.node.id)
+        if made_up is not None:
+            self._fail(number, made_up)
             return
-        kind = self.kind
         original = Observation.model_validate(self.status.before) if self.status.before else before
         pending = [first] if first is not None else []
 
         def look() -> tuple[Observation, Verdict]:
-            after = pending.pop() if pending else kind.observe(self.reads)
-            return after, kind.verify(original, after)
+            after = pending.pop() if pending else self.kind.observe(self.reads)
+            return after, self.kind.verify(original, after)
 
         try:
-            looked = observe_until(self.ctx, look, self.step.poll or kind.poll)
-        except (NotFound, ValueError) as fault:
-            self._fail(number, f"verification is not possible: {fault}")
+            looked = observe_until(self.ctx, look, self.step.poll or self.kind.poll)
+        except PASSING:
+            raise
+        except Exception as fault:  # noqa: BLE001 - a kind that breaks fails its step
+            self._fail(number, f"verification is not possible: {words(fault)}")
             return
         if not looked.verdict.ok or looked.observation is None:
             self._unmet(number, "", looked)
@@ -192,8 +212,8 @@ class _NodeRun:
             return
         try:
             outputs = {**looked.verdict.outputs, **take_outputs(self.step.outputs, results)}
-        except OutputMissing as fault:
-            self._fail(number, str(fault))
+        except Exception as fault:  # noqa: BLE001 - outputs are whatever a command printed
+            self._fail(number, words(fault))
             return
         told = results[-1].detail if results and not looked.verdict.seen else looked.verdict.seen
         self.event(
@@ -212,7 +232,3 @@ class _NodeRun:
 
     def _fail(self, number: int, error: str, **data: Any) -> None:
         self.event("failed", number, error=error, started_at=self.began, **data)
-
-
-def _words(fault: RunbookError) -> str:
-    return f"{fault.message} ({fault.hint})" if fault.hint else fault.message

@@ -74,13 +74,13 @@ def begin(
         plan=plan, state=RunState.empty(lease.run_id, plan), lease=lease, world=world,
         kinds=kinds, observer=observer, real=real, who=who, faults=faults,
     )
+    left_out = [
+        Draft("skipped", node.id, "do", 0, {"why": step.skipped})
+        for step in plan.steps if step.skipped is not None for node in step.nodes
+    ]
     ctx.append(Draft("run_started", data={
         "who": who, "level": level, "digest": plan.digest, "epoch": lease.epoch,
-        "endpoints": endpoints}))
-    for step in plan.steps:
-        if step.skipped is not None:
-            ctx.append(*(Draft("skipped", n.id, "do", 0, {"why": step.skipped})
-                         for n in step.nodes))
+        "endpoints": endpoints}), *left_out)
     return ctx
 
 

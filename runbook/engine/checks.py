@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
+from runbook.engine.mishaps import PASSING, words
 from runbook.engine.reads import NodeReads
-from runbook.errors import Errored, RunbookError
+from runbook.errors import Errored
 from runbook.model.kind import Kind
 from runbook.model.observation import Observation, Verdict
 from runbook.model.plan import Check, Node, PlannedStep
@@ -29,7 +30,8 @@ def observe_until(
 ) -> Looked:
     """Look once, or every ``poll.every`` seconds until it holds ``poll.stable`` times in a row.
 
-    Raises Stopping when the run is to stop in between two looks.
+    The node's slot is free for others between two looks. Raises Stopping when the run is to stop
+    there.
     """
     deadline = ctx.now() + (poll.timeout if poll else 0.0)
     held = 0
@@ -45,7 +47,9 @@ def observe_until(
                     ok=False, seen=f"held only {held} of {poll.stable} times: "
                     f"{looked.verdict.seen}"))
             return looked
-        if not ctx.clock.wait(ctx.now() + poll.every, ctx.halt):
+        with ctx.idle():
+            reached = ctx.clock.wait(ctx.now() + poll.every, ctx.halt)
+        if not reached:
             raise Stopping
 
 
@@ -65,17 +69,26 @@ def run_checks(
     for check in checks:
         try:
             kind = ctx.kind_of(check.kind, render_late(ctx, step, node, check.args, check.late))
-        except (RunbookError, ValueError) as fault:
-            return seen, Looked(None, Verdict(ok=False, seen=f"{check.kind}: {fault}"))
+        except Exception as fault:  # noqa: BLE001 - a check that breaks does not hold
+            return seen, _broken(check, fault)
         reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, check.host or node.host)
 
         def look(kind: Kind = kind, reads: NodeReads = reads) -> tuple[Observation, Verdict]:
             found = kind.observe(reads)
             return found, kind.verify(found, found)
 
-        looked = observe_until(ctx, look, check.poll or kind.poll)
+        try:
+            looked = observe_until(ctx, look, check.poll or kind.poll)
+        except PASSING:
+            raise
+        except Exception as fault:  # noqa: BLE001 - as above
+            return seen, _broken(check, fault)
         if not looked.verdict.ok:
             told = Verdict(ok=False, seen=f"{check.kind}: {looked.verdict.seen}")
             return seen, Looked(looked.observation, told, looked.errored)
         seen.append(f"{check.kind}: {looked.verdict.seen}")
     return seen, None
+
+
+def _broken(check: Check, fault: Exception) -> Looked:
+    return Looked(None, Verdict(ok=False, seen=f"{check.kind}: {words(fault)}"))

@@ -90,6 +90,8 @@ class RunContext:
         """Inbox messages handed to a node that has not journaled them yet."""
         self._answers: dict[str, list[Message]] = {}
         self._answers_mutex = threading.Lock()
+        self._broken_screens: list[str] = []
+        lease.check = state.check
         lease.on_commit = self._committed
 
     @property
@@ -115,8 +117,28 @@ class RunContext:
 
     def _committed(self, event: Event) -> None:
         self.state.apply(event)
-        self.observer.on_event(event, self.state)
+        try:
+            self.observer.on_event(event, self.state)
+        except Exception as fault:  # noqa: BLE001 - a screen that breaks must not end a run
+            self._without_screen(fault)
         self.signals.notify()
+
+    def output(self, node: str, line: str) -> None:
+        """Show a line of live output, redacted."""
+        try:
+            self.observer.on_output(node, line)
+        except Exception as fault:  # noqa: BLE001 - as above; the output itself is kept on disk
+            self._without_screen(fault)
+
+    def _without_screen(self, fault: Exception) -> None:
+        self._broken_screens.append(f"the screen broke and was given up: "
+                                    f"{type(fault).__name__}: {fault}")
+        self.observer = Observer()
+
+    def tell_broken_screens(self) -> None:
+        """Journal it: not possible where it breaks, in the middle of a commit."""
+        while self._broken_screens:
+            self.append(Draft("note", data={"text": self._broken_screens.pop()}))
 
     def stop(self) -> None:
         self.signals.stop.set()

@@ -6,15 +6,18 @@ wherever an earlier controller stopped or died.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
 from runbook.engine.limits import overruns
+from runbook.engine.mishaps import words
 from runbook.engine.rollback import begin_rollback, past_return, run_rollback
 from runbook.engine.steps import StepOutcome, finished, run_step
-from runbook.errors import ExitCode, Refused
+from runbook.errors import ExitCode, Fenced, JournalFault, Refused
 from runbook.journal import Draft, Message
 from runbook.model.plan import PlannedStep
 from runbook.model.state import NodeState, RunPhase
@@ -37,8 +40,17 @@ class _Decision:
     why: str
     to: str | None = None
     accept_loss: tuple[str, ...] = ()
-    accept_drift: tuple[str, ...] = ()
     who: str = ""
+    accept_drift: tuple[str, ...] = ()
+
+    @classmethod
+    def owed(cls, data: Mapping[str, Any]) -> _Decision:
+        """From the journal (``RunState.owed``)."""
+        return cls(
+            what=data["what"], why=data["why"], to=data.get("to"), who=data.get("who", ""),
+            accept_loss=tuple(data.get("accept_loss", ())),
+            accept_drift=tuple(data.get("accept_drift", ())),
+        )
 
 
 def drive(ctx: RunContext) -> Driven:
@@ -48,22 +60,37 @@ def drive(ctx: RunContext) -> Driven:
     """
     driver = _Driver(ctx)
     try:
-        return driver.drive()
+        driven = driver.drive()
+        ctx.tell_broken_screens()
+        return driven
     except Stopping:
         why = "stopped on request; everything done so far is in the journal"
         ctx.append(Draft("paused", data={"why": why}))
         return Driven(ctx.state.phase, ExitCode.STOPPED, why)
 
 
+_ABOUT_STEPS = frozenset({"approve", "reject", "retry", "skip", "resolve"})
+_FORWARD = frozenset({"pause", "continue", "retry", "skip"})
+"""Orders that mean nothing once the run goes back."""
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+
+
 class _Driver:
     def __init__(self, ctx: RunContext) -> None:
         self.ctx = ctx
         self.decision: _Decision | None = None
+        self._deciding = threading.Lock()
         self._next_look = 0.0
 
     def drive(self) -> Driven:
         ctx = self.ctx
         self._take_messages()
+        if self.decision is None and ctx.state.owed is not None:
+            # Decided before, by a person or a limit, and its controller died.
+            self.decision = _Decision.owed(ctx.state.owed)
         if not ctx.state.rolling_back and self.decision is None:
             self._forward()
         if self.decision is not None and self.decision.what == "rollback":
@@ -152,43 +179,68 @@ class _Driver:
         return False
 
     def _decide(self, decision: _Decision) -> None:
-        """The first decision stands, but a rollback outweighs a hold."""
-        if self.decision is None or (
-            self.decision.what == "hold" and decision.what == "rollback"
-        ):
-            self.decision = decision
+        """The first decision stands, but a rollback outweighs a hold. While the run goes back
+        already, the latest order is what comes after."""
+        with self._deciding:
+            if self.ctx.state.rolling_back:
+                self.decision = decision
+                return
+            if self.decision is None or (
+                self.decision.what == "hold" and decision.what == "rollback"
+            ):
+                self.decision = decision
         self.ctx.turn()
 
     def _tick(self) -> bool:
         """Between two starts: hear people, watch limits. False: start nothing new."""
+        self._look()
+        return not self.ctx.halt.is_set() and self.ctx.state.phase is not RunPhase.PAUSED
+
+    def _look(self) -> None:
         ctx = self.ctx
         if ctx.real.now() >= self._next_look:
             self._next_look = ctx.real.now() + ANSWER_LOOK_EVERY
+            ctx.tell_broken_screens()
             self._take_messages()
             self._watch_limits()
-        return not ctx.halt.is_set() and ctx.state.phase is not RunPhase.PAUSED
 
     def _watch_limits(self) -> None:
         for overrun in overruns(self.ctx.plan, self.ctx.state, self.ctx.now()):
             self.ctx.append(Draft("breach", data={
                 "what": overrun.what, "limit": overrun.limit, "measured": overrun.measured,
                 "action": overrun.action}))
-            if overrun.action in {"rollback", "hold"}:
+            if overrun.action in {"rollback", "hold"} and not self.ctx.state.rolling_back:
                 self._decide(_Decision(overrun.action, f"{overrun.what} overran its limit"))
 
     # -- people ----------------------------------------------------------------------------
 
     def _take_messages(self) -> None:
         for message in self.ctx.lease.store.inbox(self.ctx.state.run_id):
-            if message.node and message.node not in self.ctx.state.nodes:
-                self._note(message, f"{message.verb}: there is no step {message.node!r}")
-            elif message.verb in {"approve", "reject"}:
-                self._answer(message)
-            else:
-                self._order(message)
+            try:
+                self._take(message)
+            except (JournalFault, Fenced):
+                raise
+            except Exception as fault:  # noqa: BLE001 - it would break every resume as well
+                self._note(message, f"{message.verb} was not understood, or came too late: "
+                                    f"{words(fault)}")
+
+    def _take(self, message: Message) -> None:
+        known = message.node in self.ctx.state.nodes
+        if not known and (message.node or message.verb in _ABOUT_STEPS):
+            self._note(message, f"{message.verb}: there is no step {message.node!r}")
+        elif message.verb in {"approve", "reject"}:
+            self._answer(message)
+        elif self.ctx.state.rolling_back and message.verb in _FORWARD:
+            self._note(message, f"{message.verb} came when the run was going back")
+        else:
+            self._order(message)
 
     def _answer(self, message: Message) -> None:
-        if self.ctx.status(message.node).question:
+        status = self.ctx.status(message.node)
+        if status.asked.get("verbs"):
+            self._note(message, f"{message.verb} is no answer here; say one of "
+                                f"{', '.join(status.asked['verbs'])}")
+        elif status.question:
             # The node that asked journals the answer and takes it from the inbox with it.
             if message.id not in self.ctx.delivered:
                 self.ctx.delivered.add(message.id)
@@ -198,23 +250,35 @@ class _Driver:
 
     def _order(self, message: Message) -> None:
         ctx, data = self.ctx, message.data
-        decision = Draft("decision", node=message.node,
-                         data={**data, "verb": message.verb, "who": message.who})
+        said = {**data, "verb": message.verb, "who": message.who}
+        turn: _Decision | None = None
         effect: tuple[Draft, ...] = ()
         if message.verb == "pause":
             effect = (Draft("paused", data={"why": f"paused by {message.who}"}),)
         elif message.verb == "continue":
             effect = (Draft("continued"),)
         elif message.verb == "rollback":
-            self._decide(_Decision(
-                "rollback", f"asked by {message.who}: {data.get('why') or 'no reason given'}",
-                to=data.get("to"), accept_loss=tuple(data.get("accept_loss", ())),
-                accept_drift=tuple(data.get("accept_drift", ())), who=message.who))
-        elif message.verb == "retry":
-            ctx.fresh_tries.add(message.node)
+            turn = self._asked_back(message)
+            said["turn"] = asdict(turn)
         elif message.verb in {"skip", "resolve"}:
             effect = self._about_node(message)
-        ctx.append(decision, *effect, taken=(message.id,))
+        ctx.append(Draft("decision", node=message.node, data=said), *effect, taken=(message.id,))
+        if turn is not None:
+            self._decide(turn)
+        not_done = message.verb == "resolve" and any(d.kind == "errored" for d in effect)
+        if message.verb == "retry" or not_done:
+            ctx.fresh_tries.add(message.node)
+
+    def _asked_back(self, message: Message) -> _Decision:
+        data, to = message.data, message.data.get("to") or None
+        why = f"asked by {message.who}: {data.get('why') or 'no reason given'}"
+        if to is not None and to not in self.ctx.plan.by_id:
+            # Neither way: to go on forward would be the opposite of what was wanted.
+            return _Decision("hold", f"{why}; not gone back, as there is no step {to!r}")
+        return _Decision(
+            "rollback", why, to=to, accept_loss=_names(data.get("accept_loss")),
+            accept_drift=_names(data.get("accept_drift")), who=message.who,
+        )
 
     def _about_node(self, message: Message) -> tuple[Draft, ...]:
         ctx, node = self.ctx, message.node
@@ -225,13 +289,16 @@ class _Driver:
                     NodeState.ROLLED_BACK}
         if message.verb == "skip" and status.state in may_skip:
             return (Draft("skipped", node, "do", number, {
-                "why": f"skipped by {why}", "outputs": message.data.get("outputs", {})}),)
-        if message.verb == "resolve" and status.state is NodeState.IN_DOUBT:
-            if message.data.get("outcome") == "done":
-                return (Draft("done", node, "do", number, {"results": [], "how": why}),)
-            ctx.fresh_tries.add(node)
-            return (Draft("failed", node, "do", number, {
-                "error": f"not done, says {why}"}),)
+                "why": f"skipped by {why}", "outputs": message.data.get("outputs") or {}}),)
+        may_resolve = {NodeState.IN_DOUBT, NodeState.ROLLBACK_FAILED}
+        if message.verb == "resolve" and status.state in may_resolve:
+            done = message.data.get("outcome") == "done"
+            how = {"results": [], "how": why} if done else {"error": f"not done, says {why}"}
+            if status.undo_unsettled:
+                return (Draft("done" if done else "rollback_failed", node, "undo",
+                              status.undo_attempt, how),)
+            if status.unsettled:
+                return (Draft("done" if done else "errored", node, "do", number, how),)
         return (Draft("note", node, data={
             "text": f"{message.verb} by {message.who} came too late: {node} is {status.state}"}),)
 
@@ -255,8 +322,16 @@ class _Driver:
         return None
 
     def _rollback(self) -> Driven:
-        drift = self.decision.accept_drift if self.decision else ()
-        phase = run_rollback(self.ctx, accept_drift=drift)
+        """Go back; and once more, where people have ordered something further meanwhile."""
+        while True:
+            self.decision = None
+            phase = run_rollback(self.ctx, tick=self._look)
+            further: _Decision | None = self.decision
+            if further is None or further.what == "hold" or phase is RunPhase.ROLLED_BACK:
+                break
+            refused = self._turn_back(further)
+            if refused is not None:
+                return refused
         code = {
             RunPhase.ROLLED_BACK: ExitCode.ROLLED_BACK,
             RunPhase.NOT_RESTORED: ExitCode.NOT_RESTORED,
@@ -264,6 +339,6 @@ class _Driver:
         return Driven(phase, code, self.ctx.state.why)
 
     def _hold(self, why: str) -> Driven:
-        self.ctx.append(Draft("held", data={"why": why}))
+        self.ctx.append(Draft("held", data={"why": why, "heard": True}))
         doubt = any(n.state is NodeState.IN_DOUBT for n in self.ctx.state.nodes.values())
         return Driven(RunPhase.HELD, ExitCode.IN_DOUBT if doubt else ExitCode.HELD, why)

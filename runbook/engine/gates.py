@@ -45,6 +45,10 @@ def _open_question(
     status = ctx.status(node)
     if status.question == asked["question"] and "seq" in status.asked:
         return int(status.asked["seq"])
+    for message in ctx.answers(node):
+        ctx.append(Draft("note", node, data={
+            "text": f"{message.verb} by {message.who} came before this was asked: "
+            f"{asked['question']}"}), taken=(message.id,))
     after = ctx.state.last_seq
     ctx.node_event("ask", node, attempt, op, **asked, seq=after)
     return after

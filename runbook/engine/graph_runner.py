@@ -15,8 +15,8 @@ MAX_AT_ONCE = 256
 class GraphRunner:
     """``work(name)`` returns whether those that come after it may start.
 
-    An exception in ``work`` ends the run after what is going on has come to a checkpoint, and
-    is raised from :meth:`run`.
+    An exception in ``work`` or ``tick`` ends the run after what is going on has come to a
+    checkpoint, and is raised from :meth:`run`: the first one, as others follow from it.
     """
 
     def __init__(
@@ -43,11 +43,16 @@ class GraphRunner:
         """
         fault: BaseException | None = None
         while True:
-            may_start = self._tick() and fault is None
-            while may_start and self._ready and len(self._running) < MAX_AT_ONCE:
-                self._start(self._ready.popleft())
+            try:
+                may_start = fault is None and self._tick()
+                while may_start and self._ready and len(self._running) < MAX_AT_ONCE:
+                    self._start(self._ready.popleft())
+            except BaseException as caught:  # noqa: BLE001 - raised below, when nothing goes on
+                self._ctx.halt.set()
+                fault = caught
             while self._ended:
-                fault = self._finish(*self._ended.popleft()) or fault
+                found = self._finish(*self._ended.popleft())
+                fault = fault or found
             if self._running:
                 with self._ctx.signals.changed:
                     if not self._ended:
@@ -60,8 +65,8 @@ class GraphRunner:
 
     def _start(self, name: str) -> None:
         thread = threading.Thread(target=self._body, args=(name,), name=f"step {name}")
-        self._running[name] = thread
         thread.start()
+        self._running[name] = thread
 
     def _body(self, name: str) -> None:
         try:

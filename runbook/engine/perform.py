@@ -12,7 +12,8 @@ from typing import Any
 
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.gates import ask_people
-from runbook.errors import Errored, InDoubt, RunbookError
+from runbook.engine.mishaps import PASSING, words
+from runbook.errors import Errored, NotFound, Refused, RunbookError
 from runbook.model.actions import (
     Action,
     ActionKey,
@@ -25,6 +26,7 @@ from runbook.model.actions import (
     WaitFor,
 )
 from runbook.model.plan import PlannedStep
+from runbook.model.ports import Resolution
 
 
 class OutcomeUnknown(RunbookError):
@@ -65,9 +67,10 @@ def perform_all(
     results: list[ActionResult] = []
     for index, action in enumerate(actions):
         key = ctx.key(node, op, attempt, index)
-        result = _settle(ctx, node, index, action, key) if resuming else None
+        result, begun = _settle(ctx, index, action, key) if resuming else (None, False)
         if result is None:
-            result = _perform(ctx, node, index, action, key, after_effect=bool(results))
+            result = _perform(ctx, node, index, action, key, after_effect=bool(results),
+                              begun=begun)
         results.append(result)
         if not result.ok:
             break
@@ -75,41 +78,59 @@ def perform_all(
 
 
 def _settle(
-    ctx: RunContext, node: str, index: int, action: Action, key: ActionKey
-) -> ActionResult | None:
-    """The result of an action that has ended; None when it may be performed now."""
+    ctx: RunContext, index: int, action: Action, key: ActionKey
+) -> tuple[ActionResult | None, bool]:
+    """The result of an action that has ended; None when it may be performed now, and whether it
+    may have begun already."""
     if isinstance(action, WaitFor | AskOperator):
-        return None
+        return None, False
     if isinstance(action, Notify):
-        return ActionResult(ok=True, detail="may have been sent before the restart")
-    found = ctx.world.actuator.resolve(action, key)
+        return ActionResult(ok=True, detail="may have been sent before the restart"), True
+    found = _resolve(ctx, action, key)
     if found.outcome == "done" and found.result is not None:
-        return found.result
+        return found.result, True
     if found.outcome in {"not_done", "running"}:
-        return None
+        return None, found.outcome == "running"
     if _may_repeat(action):
-        return None
+        return None, True
     raise OutcomeUnknown(index, action, found.detail or "the outcome cannot be found out")
+
+
+def _resolve(ctx: RunContext, action: Action, key: ActionKey) -> Resolution:
+    """What came of an action. When nobody can be asked that is unknown, and never *errored*,
+    which would mean that nothing was done."""
+    try:
+        return ctx.world.actuator.resolve(action, key)
+    except PASSING:
+        raise
+    except Exception as fault:  # noqa: BLE001 - whatever broke, the outcome is not known
+        return Resolution(outcome="unknown", detail=words(fault))
 
 
 def quiesce(
     ctx: RunContext, node: str, attempt: int, actions: Sequence[Action]
-) -> None:
+) -> bool:
     """Before undoing work that was cut short: make sure that none of it is still going on.
 
-    What still runs is waited for; what never began stays undone. Raises OutcomeUnknown.
+    What still runs is waited for; what never began stays undone. Returns whether anything of it
+    had begun (waiting, asking and telling do not count). Raises OutcomeUnknown.
     """
+    begun = False
     for index, action in enumerate(actions):
         if isinstance(action, WaitFor | AskOperator | Notify):
             continue
         key = ctx.key(node, "do", attempt, index)
-        found = ctx.world.actuator.resolve(action, key)
+        found = _resolve(ctx, action, key)
         if found.outcome == "not_done":
-            return
+            return begun
         if found.outcome == "running":
-            ctx.world.actuator.perform(action, key, lambda line: None)
-        elif found.outcome == "unknown" and not _may_repeat(action):
-            raise OutcomeUnknown(index, action, found.detail)
+            _perform(ctx, node, index, action, key, after_effect=False, begun=True)
+        elif found.outcome != "done" and not _may_repeat(action):
+            raise OutcomeUnknown(
+                index, action, found.detail or "the outcome cannot be found out"
+            )
+        begun = True
+    return begun
 
 
 def _may_repeat(action: Action) -> bool:
@@ -117,8 +138,10 @@ def _may_repeat(action: Action) -> bool:
 
 
 def _perform(
-    ctx: RunContext, node: str, index: int, action: Action, key: ActionKey, *, after_effect: bool
+    ctx: RunContext, node: str, index: int, action: Action, key: ActionKey, *,
+    after_effect: bool, begun: bool,
 ) -> ActionResult:
+    """``begun``: it may be at work already, so no failure here means that nothing was done."""
     if isinstance(action, WaitFor):
         with ctx.idle():
             reached = ctx.clock.wait(action.until, ctx.halt)
@@ -134,17 +157,22 @@ def _perform(
         return ActionResult(ok=True, detail=f"{action.channel}: {action.message}")
 
     def progress(line: str) -> None:
-        ctx.observer.on_output(node, line)
+        ctx.output(node, line)
 
     try:
         return ctx.world.actuator.perform(action, key, progress)
-    except InDoubt as fault:
-        raise OutcomeUnknown(index, action, fault.message) from fault
-    except Errored as fault:
-        if after_effect:
-            # Earlier actions of this intent took effect, so the attempt as a whole did too.
+    except PASSING:
+        raise
+    except (Errored, Refused, NotFound) as fault:
+        if begun:
+            raise OutcomeUnknown(index, action, fault.message) from fault
+        if after_effect or not isinstance(fault, Errored):
+            # Refused, or earlier actions of this intent took effect: the attempt as a whole has.
             return ActionResult(ok=False, detail=fault.message, data=_hint(fault))
         raise
+    except Exception as fault:
+        # InDoubt, or a transport that broke: in either case something may have been done.
+        raise OutcomeUnknown(index, action, words(fault)) from fault
 
 
 def _hint(fault: RunbookError) -> dict[str, Any]:

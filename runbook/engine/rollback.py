@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
@@ -66,8 +66,10 @@ def begin_rollback(
     }))
 
 
-def run_rollback(ctx: RunContext, *, accept_drift: Iterable[str] = ()) -> RunPhase:
+def run_rollback(ctx: RunContext, *, tick: Callable[[], None]) -> RunPhase:
     """Undo everything the journal says is to be undone; the phase the run ends in.
+
+    ``tick`` is called again and again meanwhile: an undo may have to ask people, too.
 
     A step whose undo failed keeps those before it as they are: undoing them under it could make
     things worse. A step that cannot be undone at all is reported and does not stop the others.
@@ -76,7 +78,9 @@ def run_rollback(ctx: RunContext, *, accept_drift: Iterable[str] = ()) -> RunPha
     ctx.turn_back.clear()
     if not ctx.signals.stop.is_set():
         ctx.halt.clear()
-    drift = set(accept_drift)
+        if ctx.signals.stop.is_set():
+            # It came just now.
+            ctx.halt.set()
     steps = to_undo(ctx.state, ctx.state.rollback_to)
     names = {step.id for step in ctx.plan.steps}
     involved = {step.id for step in steps}
@@ -90,12 +94,19 @@ def run_rollback(ctx: RunContext, *, accept_drift: Iterable[str] = ()) -> RunPha
             if needs_undo(ctx.state, node):
                 if ctx.signals.stop.is_set():
                     raise Stopping
-                undo_node(ctx, step, node, accept_drift=name in drift)
+                with ctx.slots:
+                    undo_node(
+                        ctx, step, node, accept_drift=name in ctx.state.accept_drift
+                    )
         return all(
             not ctx.status(n.id).intended or ctx.status(n.id).state in SETTLED for n in step.nodes
         )
 
-    GraphRunner(ctx, after, work, tick=lambda: not ctx.signals.stop.is_set()).run()
+    def may_start() -> bool:
+        tick()
+        return not ctx.signals.stop.is_set()
+
+    GraphRunner(ctx, after, work, tick=may_start).run()
     if ctx.signals.stop.is_set():
         raise Stopping
     return _conclude(ctx, steps)
@@ -105,7 +116,7 @@ def _conclude(ctx: RunContext, steps: list[PlannedStep]) -> RunPhase:
     left = [s.id for s in steps if any(needs_undo(ctx.state, n) for n in s.nodes)]
     gone = [s.id for s in ctx.plan.steps
             if any(ctx.status(n.id).state is NodeState.IRREVERSIBLE for n in s.nodes)]
-    why = ctx.state.why
+    why = ctx.state.rollback_why
     if left or gone:
         parts = []
         if left:

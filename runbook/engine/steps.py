@@ -6,13 +6,13 @@ import threading
 from enum import StrEnum
 
 from runbook.engine.attempt import run_node
-from runbook.engine.context import RunContext, Stopping
+from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.late import condition_holds
 from runbook.errors import TemplateFault
 from runbook.journal import Draft
 from runbook.model.plan import Node, PlannedStep
 from runbook.model.runstate import RunState
-from runbook.model.state import FINISHED, NodeState
+from runbook.model.state import FINISHED, NodeState, RunPhase
 
 
 class StepOutcome(StrEnum):
@@ -53,12 +53,22 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
                 return StepOutcome.STOPPED
         size = step.batch or len(todo)
         for start in range(0, len(todo), size):
+            _while_paused(ctx)
             _batch(ctx, step, todo[start : start + size])
             if _failures(ctx, step) > step.max_failures:
                 break
     except Stopping:
         return StepOutcome.STOPPED
     return _outcome(ctx, step)
+
+
+def _while_paused(ctx: RunContext) -> None:
+    """A paused run starts no further batch, and no step whose moment comes meanwhile."""
+    while ctx.state.phase is RunPhase.PAUSED and not ctx.halt.is_set():
+        with ctx.signals.changed:
+            ctx.signals.changed.wait(ANSWER_LOOK_EVERY)
+    if ctx.halt.is_set():
+        raise Stopping
 
 
 def _failures(ctx: RunContext, step: PlannedStep) -> int:

@@ -12,9 +12,10 @@ from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import observe_until
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
+from runbook.engine.mishaps import PASSING, words
 from runbook.engine.perform import OutcomeUnknown, complete, perform_all, quiesce
 from runbook.engine.reads import NodeReads
-from runbook.errors import Errored, NotFound, RunbookError
+from runbook.journal import Draft
 from runbook.model.actions import Action, AskOperator, Notify, RunCommand, WaitFor
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Verdict
@@ -23,6 +24,7 @@ from runbook.model.runbook import Poll
 from runbook.model.runstate import RunState
 from runbook.model.state import NodeState
 
+_CUT_SHORT = frozenset({NodeState.STARTED, NodeState.IN_DOUBT})
 SETTLED = frozenset({NodeState.ROLLED_BACK, NodeState.IRREVERSIBLE})
 _DEFAULT_POLL = Poll(every=1.0, timeout=30.0)
 
@@ -52,7 +54,7 @@ class _NodeUndo:
 
     def run(self) -> None:
         try:
-            if self.status.state is NodeState.UNDOING:
+            if self.status.undo_unsettled or self.status.state is NodeState.UNDOING:
                 if self.status.undo_applied == self.status.undo_attempt:
                     self._verify()
                     return
@@ -60,29 +62,24 @@ class _NodeUndo:
                               actions_from_json(self.status.undo_actions), resuming=True)
                 return
             self._begin()
+        except PASSING:
+            raise
         except OutcomeUnknown as fault:
-            self._failed(f"in doubt: {fault.message}; look at it, then tell the run with "
-                         f"`runbook resolve`")
-        except (Errored, NotFound) as fault:
-            self._failed(f"{fault.message}{f' ({fault.hint})' if fault.hint else ''}")
-        except RunbookError as fault:
-            if fault.exit_code in {12, 14}:
-                raise
-            self._failed(fault.message)
+            self._in_doubt(fault)
+        except Exception as fault:  # noqa: BLE001 - one broken undo must not keep the others back
+            self._failed(words(fault))
 
     def _begin(self) -> None:
+        if self.status.unsettled and not self._quiesced():
+            return
         if self.step.irreversible is not None:
             self._irreversible(self.step.irreversible)
             return
         kind = self._kind()
-        if self.status.state in {NodeState.STARTED, NodeState.IN_DOUBT}:
-            doing = actions_from_json(self.status.actions)
-            quiesce(self.ctx, self.node.id, self.status.attempt, doing)
-            self.ctx.node_event("failed", self.node.id, self.status.attempt,
-                                error="cut short by the rollback")
-            if all(isinstance(a, WaitFor | AskOperator | Notify) for a in doing):
-                self._restored("it had only waited or asked")
-                return
+        actions = self._actions(kind)
+        if not isinstance(actions, Irreversible) and not actions:
+            self._restored("nothing to undo")
+            return
         now = kind.observe(self.reads)
         known = bool(self.before.state)
         if known and now.state == self.before.state and self.node.undo is None:
@@ -95,18 +92,34 @@ class _NodeUndo:
                 f"{self.ctx.state.run_id} --accept-drift {self.step.id}"
             )
             return
-        actions = self._actions(kind)
         if isinstance(actions, Irreversible):
             self._irreversible(actions.why)
             return
-        if not actions:
-            self._restored("nothing to undo")
-            return
-        number = self.status.undo_attempt + 1
+        number = self.status.undo_number + 1
         actions = complete(actions, self.step)
         self.ctx.node_event("intent", self.node.id, number, "undo",
                             actions=[to_json(a) for a in actions])
         self._perform(number, actions, resuming=False)
+
+    def _quiesced(self) -> bool:
+        """Nothing of the doing is at work any more; False when nothing of it had begun either,
+        which is journaled. Raises OutcomeUnknown."""
+        doing = actions_from_json(self.status.actions)
+        begun = quiesce(self.ctx, self.node.id, self.status.attempt, doing)
+        if begun or self.status.intended_before:
+            if self.status.state in _CUT_SHORT:
+                self.ctx.append(self._cut_short())
+            return True
+        waited = all(isinstance(a, WaitFor | AskOperator | Notify) for a in doing)
+        how = "it had only waited or asked" if waited else "nothing of it had begun"
+        # Together: what is known here must not be lost between two events.
+        cut = [self._cut_short()] if self.status.state in _CUT_SHORT else []
+        self.ctx.append(*cut, self._draft("restored", how=how))
+        return False
+
+    def _cut_short(self) -> Draft:
+        return Draft("failed", self.node.id, "do", self.status.attempt,
+                     {"error": "cut short by the rollback"})
 
     def _kind(self) -> Kind:
         args = render_late(self.ctx, self.step, self.node, self.node.args, self.node.late)
@@ -152,9 +165,26 @@ class _NodeUndo:
         else:
             self._failed(f"undone, but not as before: {looked.verdict.seen}")
 
-    def _event(self, kind: str, **data: str) -> None:
-        number = max(self.status.undo_attempt, 1)
-        self.ctx.node_event(kind, self.node.id, number, "undo", **data)
+    def _draft(self, kind: str, **data: str | bool) -> Draft:
+        acting = self.status.undo_unsettled or self.status.state is NodeState.UNDOING
+        number = self.status.undo_attempt if acting else self.status.undo_number + 1
+        return Draft(kind, self.node.id, "undo", number, data)
+
+    def _event(self, kind: str, **data: str | bool) -> None:
+        self.ctx.append(self._draft(kind, **data))
+
+    def _in_doubt(self, fault: OutcomeUnknown) -> None:
+        """Nobody knows whether the doing, or an undo, is at work: a person has to look."""
+        run, node = self.ctx.state.run_id, self.node.id
+        why = (f"in doubt: {fault.message}; look at it, then say `runbook resolve {run} {node} "
+               f"--done` or `--not-done`, and `runbook resume {run}`")
+        if self.status.state is NodeState.STARTED:
+            self.ctx.node_event("in_doubt", node, self.status.attempt, error=why,
+                                index=fault.index)
+        elif self.status.state is NodeState.IN_DOUBT:
+            self.ctx.node_event("note", node, self.status.attempt, text=why)
+        else:
+            self._event("rollback_failed", error=why, unsettled=True)
 
     def _restored(self, how: str) -> None:
         self._event("restored", how=how)

@@ -13,11 +13,11 @@
 | in_doubt | yes | error, action index |
 | skipped | yes | why, outputs |
 | ask / answered | yes | a question; that enough people have answered it |
-| decision | maybe | verb, who, role, why, evidence: what a person said |
-| paused / continued / held | | why |
-| rollback_started | | why, to, who, accepted losses |
+| decision | maybe | verb, who, role, why, evidence: what a person said; turn: what it begins |
+| paused / continued / held | | why; heard: every decided turn is taken into account |
+| rollback_started | | why, to, who, accepted losses and drift |
 | restored | yes | how: an undo is verified, or there was nothing to undo |
-| rollback_failed | yes | error |
+| rollback_failed | yes | error; unsettled: nobody knows what came of it |
 | irreversible | yes | why |
 | breach | | budget or window, limit, measured, action |
 | run_finished | | phase, why |

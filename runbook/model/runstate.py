@@ -20,6 +20,9 @@ class NodeStatus:
     attempt: int = 0
     """Attempts begun, of the doing."""
     undo_attempt: int = 0
+    """The latest undo that acted; 0: none did."""
+    undo_number: int = 0
+    """The highest attempt number of all events of undoing, also of undos that had nothing to do."""
     undo_begun: bool = False
     """An undo intent exists since the last doing: the state may lie between the two."""
     undo_applied: int = 0
@@ -40,6 +43,10 @@ class NodeStatus:
     """An intent exists that did not end as *errored*: effects may have happened."""
     intended_before: bool = False
     """The same, as it was before the latest intent."""
+    unsettled: bool = False
+    """Nobody knows yet what came of the latest intent of the doing: it may be at work now."""
+    undo_unsettled: bool = False
+    """The same for the latest intent of the undo."""
     detail: str = ""
     """Last words: what was seen, the error, why skipped."""
     question: str = ""
@@ -92,6 +99,12 @@ class RunState:
     ended_at: float | None = None
     rollback_started_at: float | None = None
     rollback_to: str | None = None
+    rollback_why: str = ""
+    accept_drift: tuple[str, ...] = ()
+    """Steps whose drift was accepted with the latest order to go back."""
+    owed: Mapping[str, Any] | None = None
+    """A turn that was decided (``what``: rollback or hold; ``why``, and for a rollback ``to``,
+    ``who``, ``accept_loss``, ``accept_drift``) and is not begun yet: it outlives a controller."""
     decisions: list[Decision] = field(default_factory=list)
     breaches: list[Breach] = field(default_factory=list)
     notes: list[tuple[float, str, str]] = field(default_factory=list)
@@ -137,6 +150,19 @@ class RunState:
         complete = bool(nodes) and len(ends) == len(nodes)
         return (min(starts) if starts else None, max(ends) if complete else None)
 
+    def check(self, changes: Iterable[tuple[str, str, str]]) -> None:
+        """Whether events (node, op, kind) may come next, in this order; changes nothing.
+
+        Raises IllegalTransition. Asked before events become durable: an impossible event in a
+        journal would make its run unreadable.
+        """
+        states: dict[str, NodeState] = {}
+        for node, op, kind in changes:
+            new = _MOVES_TO.get((op, kind)) if node in self.nodes else None
+            if new is not None:
+                check_transition(node, states.get(node, self.nodes[node].state), new)
+                states[node] = new
+
     def apply(self, event: Event) -> None:
         """Fold one event in. Raises IllegalTransition for an impossible one."""
         self.last_seq, self.last_hash, self.last_ts = event.seq, event.hash, event.ts
@@ -162,7 +188,19 @@ def fold(run_id: str, plan: Plan, events: Iterable[Event]) -> RunState:
 
 def _move(status: NodeStatus, new: NodeState) -> None:
     check_transition(status.node, status.state, new)
+    if status.state is NodeState.ROLLED_BACK:
+        _begin_anew(status)
     status.state = new
+
+
+def _begin_anew(status: NodeStatus) -> None:
+    """Forward again after it was taken back: what it finds, does and leaves is its own."""
+    status.intended = status.intended_before = status.undo_begun = False
+    status.before = status.after = None
+    status.started_at = status.ended_at = None
+    status.undo_started_at = status.undo_ended_at = None
+    status.undo_attempt = status.undo_applied = 0
+    status.outputs, status.results = {}, []
 
 
 def _run_started(run: RunState, e: Event) -> None:
@@ -174,7 +212,9 @@ def _run_started(run: RunState, e: Event) -> None:
 
 def _resumed(run: RunState, e: Event) -> None:
     run.resumed += 1
-    if not run.rolling_back:
+    if run.rolling_back:
+        run.phase, run.why = RunPhase.ROLLING_BACK, run.rollback_why
+    else:
         run.phase, run.why = RunPhase.RUNNING, ""
     run.ended_at = None
 
@@ -187,7 +227,8 @@ def _intent(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
     if e.op == "undo":
         _move(n, NodeState.UNDOING)
-        n.undo_attempt, n.undo_begun = e.attempt, True
+        n.undo_attempt, n.undo_begun, n.undo_unsettled = e.attempt, True, True
+        n.undo_number = max(n.undo_number, e.attempt)
         n.undo_actions = list(e.data.get("actions", ()))
         n.undo_started_at = n.undo_started_at or e.ts
         return
@@ -199,6 +240,7 @@ def _intent(run: RunState, e: Event) -> None:
     if n.before is None:
         n.before = e.data.get("before")
     n.intended_before, n.intended = n.intended, True
+    n.unsettled = True
     n.started_at = n.started_at if n.started_at is not None else e.ts
     n.ended_at = None
 
@@ -206,8 +248,11 @@ def _intent(run: RunState, e: Event) -> None:
 def _done(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
     if e.op == "undo":
-        n.undo_applied = e.attempt
+        # After a doubt, too: now it is known to have been carried out, and is to be verified.
+        _move(n, NodeState.UNDOING)
+        n.undo_applied, n.undo_unsettled = e.attempt, False
         return
+    n.unsettled = False
     _move(n, NodeState.APPLIED)
     n.results = list(e.data.get("results", ()))
 
@@ -222,6 +267,8 @@ def _end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
         n.started_at = float(started) if started is not None else e.ts
     n.ended_at = e.ts
     n.question, n.asked = "", {}
+    if new not in {NodeState.IN_DOUBT, NodeState.SKIPPED}:
+        n.unsettled = False
     if "results" in e.data:
         n.results = list(e.data["results"])
 
@@ -241,7 +288,7 @@ def _failed(run: RunState, e: Event) -> None:
 
 def _errored(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
-    if n.state is NodeState.STARTED:
+    if n.unsettled:
         # Nobody could be asked, so this attempt changed nothing.
         n.intended = n.intended_before
     _end(run, e, NodeState.ERRORED, str(e.data.get("error", "")))
@@ -253,7 +300,7 @@ def _in_doubt(run: RunState, e: Event) -> None:
 
 def _skipped(run: RunState, e: Event) -> None:
     _end(run, e, NodeState.SKIPPED, str(e.data.get("why", "")))
-    run.nodes[e.node].outputs = dict(e.data.get("outputs", {}))
+    run.nodes[e.node].outputs = dict(e.data.get("outputs") or {})
 
 
 def _ask(run: RunState, e: Event) -> None:
@@ -273,6 +320,8 @@ def _decision(run: RunState, e: Event) -> None:
         Decision(e.seq, e.ts, str(d.get("verb", "")), str(d.get("who", "")),
                  str(d.get("role", "")), str(d.get("why", "")), e.node, dict(d))
     )
+    if d.get("verb") == "rollback" and "turn" in d:
+        run.owed = d["turn"]
 
 
 def _paused(run: RunState, e: Event) -> None:
@@ -288,13 +337,17 @@ def _held(run: RunState, e: Event) -> None:
     if e.data.get("rolled_back_to"):
         run.rolling_back = False
     run.phase, run.why = RunPhase.HELD, str(e.data.get("why", ""))
+    if e.data.get("heard"):
+        run.owed = None
 
 
 def _rollback_started(run: RunState, e: Event) -> None:
     run.rolling_back = True
     run.phase, run.why = RunPhase.ROLLING_BACK, str(e.data.get("why", ""))
     run.rollback_started_at = run.rollback_started_at or e.ts
-    run.rollback_to = e.data.get("to")
+    run.rollback_to, run.rollback_why = e.data.get("to"), run.why
+    run.accept_drift = tuple(e.data.get("accept_drift", ()))
+    run.owed = None
     run.ended_at = None
 
 
@@ -302,6 +355,8 @@ def _undo_end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
     n = run.nodes[e.node]
     _move(n, new)
     n.detail = detail
+    n.undo_number = max(n.undo_number, e.attempt)
+    n.undo_unsettled = n.undo_unsettled and bool(e.data.get("unsettled"))
     n.undo_started_at = n.undo_started_at if n.undo_started_at is not None else e.ts
     n.undo_ended_at = e.ts
     n.question, n.asked = "", {}
@@ -324,16 +379,31 @@ def _breach(run: RunState, e: Event) -> None:
     run.breaches.append(
         Breach(e.ts, str(d["what"]), float(d["limit"]), float(d["measured"]), str(d["action"]))
     )
+    if d["action"] in {"rollback", "hold"} and run.owed is None and not run.rolling_back:
+        run.owed = {"what": d["action"], "why": f"{d['what']} overran its limit"}
 
 
 def _run_finished(run: RunState, e: Event) -> None:
     run.phase, run.why = RunPhase(e.data["phase"]), str(e.data.get("why", ""))
     run.ended_at = e.ts
+    if run.phase is not RunPhase.NOT_RESTORED:
+        run.owed = None
 
 
 def _note(run: RunState, e: Event) -> None:
     run.notes.append((e.ts, e.node, str(e.data.get("text", ""))))
 
+
+_MOVES_TO: dict[tuple[str, str], NodeState] = {
+    ("do", "intent"): NodeState.STARTED, ("do", "done"): NodeState.APPLIED,
+    ("do", "verified"): NodeState.VERIFIED, ("do", "failed"): NodeState.FAILED,
+    ("do", "errored"): NodeState.ERRORED, ("do", "in_doubt"): NodeState.IN_DOUBT,
+    ("do", "skipped"): NodeState.SKIPPED, ("undo", "intent"): NodeState.UNDOING,
+    ("undo", "done"): NodeState.UNDOING, ("undo", "restored"): NodeState.ROLLED_BACK,
+    ("undo", "rollback_failed"): NodeState.ROLLBACK_FAILED,
+    ("undo", "irreversible"): NodeState.IRREVERSIBLE,
+}
+"""Where the handlers below move a node; :meth:`RunState.check` looks before they do."""
 
 _HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
     "run_started": _run_started, "resumed": _resumed, "host_opened": _host_opened,

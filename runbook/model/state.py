@@ -37,22 +37,24 @@ TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     _S.VERIFIED: _BACK,
     _S.FAILED: _AGAIN | _BACK,
     _S.ERRORED: _AGAIN | _BACK,
-    _S.SKIPPED: frozenset(),
+    _S.SKIPPED: _BACK,
     _S.IN_DOUBT: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.SKIPPED}) | _BACK,
     _S.UNDOING: _BACK,
     _S.ROLLED_BACK: _AGAIN,
-    _S.ROLLBACK_FAILED: _BACK,
+    _S.ROLLBACK_FAILED: _BACK | {_S.APPLIED, _S.ERRORED},
     _S.IRREVERSIBLE: frozenset(),
 }
 """``FAILED → STARTED`` is a retry with a new attempt number. ``→ ROLLED_BACK`` without an undo
 intent means that the world was found to be as it was before the step. ``ROLLED_BACK → STARTED``
-is forward again after a partial rollback (``rollback --to``)."""
+is forward again after a partial rollback (``rollback --to``). A skipped step can have acted before
+a person left it out; a rollback takes that back. ``ROLLBACK_FAILED → APPLIED`` or ``ERRORED``: the
+undo could not begin as nobody knew what came of the doing, and a person has said it."""
 
 FINISHED = frozenset({_S.VERIFIED, _S.SKIPPED})
 """Steps after it may start."""
 
 TOUCHED = frozenset({_S.STARTED, _S.APPLIED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.IN_DOUBT,
-                     _S.UNDOING, _S.ROLLBACK_FAILED})
+                     _S.SKIPPED, _S.UNDOING, _S.ROLLBACK_FAILED})
 """A rollback has to look at it, provided that it had an intent."""
 
 

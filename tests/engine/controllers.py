@@ -45,8 +45,8 @@ class MortalLease:
         return getattr(self._lease, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "on_commit":
-            self._lease.on_commit = value
+        if name in {"on_commit", "check"}:
+            setattr(self._lease, name, value)
         else:
             super().__setattr__(name, value)
 

@@ -266,6 +266,14 @@ class DyingLease:
     def on_commit(self, value: Callable[[Event], None]) -> None:
         self._lease.on_commit = value
 
+    @property
+    def check(self) -> Callable[[Sequence[tuple[str, str, str]]], None] | None:
+        return self._lease.check
+
+    @check.setter
+    def check(self, value: Callable[[Sequence[tuple[str, str, str]]], None]) -> None:
+        self._lease.check = value
+
     def append(
         self, drafts: Sequence[Draft], *, ts: float, taken: Sequence[int] = ()
     ) -> list[Event]:
