@@ -17,9 +17,9 @@ from typing import Any
 
 from runbook.errors import Position
 from runbook.loading.fields import Context, describe
-from runbook.loading.problems import Problems
 from runbook.loading.yaml import Document
 from runbook.model.inventory import Host, Inventory, Site
+from runbook.model.problems import Problems
 from runbook.model.runbook import ValuePath
 from runbook.templating import is_template
 from runbook.templating.values import did_you_mean

@@ -14,8 +14,8 @@ from typing import Any
 
 from runbook.errors import Position
 from runbook.loading.ansible import Builder
-from runbook.loading.problems import Problems
 from runbook.model.inventory import Inventory
+from runbook.model.problems import Problems
 from runbook.templating.values import did_you_mean
 
 _SECTION = re.compile(r"\[([^\]:]+)(?::(\w+))?\]\s*(?:[#;].*)?")

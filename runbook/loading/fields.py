@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.errors import Position, TemplateFault
-from runbook.loading.problems import Problems
 from runbook.loading.yaml import Document
 from runbook.model.duration import parse_duration
+from runbook.model.problems import Problems
 from runbook.model.runbook import ValuePath
 from runbook.templating import is_template
 from runbook.templating.values import did_you_mean

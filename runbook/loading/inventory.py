@@ -22,9 +22,9 @@ from runbook.errors import Position
 from runbook.loading.ansible import read_ansible_yaml
 from runbook.loading.ansible_ini import read_ansible_ini
 from runbook.loading.fields import Context, Fields
-from runbook.loading.problems import Problems
 from runbook.loading.yaml import decode, parse, read_bytes
 from runbook.model.inventory import Host, Inventory, Site
+from runbook.model.problems import Problems
 from runbook.model.runbook import ValuePath
 from runbook.templating import is_template
 from runbook.templating.values import did_you_mean

@@ -19,10 +19,10 @@ import runbook
 from runbook.loading.fields import Context, Fields, check_id
 from runbook.loading.names import NameChecker, TemplateNames
 from runbook.loading.order import read_steps
-from runbook.loading.problems import Problems
 from runbook.loading.steps import StepReader
 from runbook.loading.yaml import Document, read_document
 from runbook.model.kind import Kind
+from runbook.model.problems import Problems
 from runbook.model.runbook import Parameter, Playbook, ValuePath
 from runbook.templating.scope import RESERVED
 from runbook.templating.values import did_you_mean

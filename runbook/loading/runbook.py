@@ -12,13 +12,13 @@ from runbook.loading.inventory import read_inventory_file, read_own
 from runbook.loading.names import NameChecker, TemplateNames, host_names
 from runbook.loading.order import read_steps
 from runbook.loading.playbooks import PlaybookLibrary
-from runbook.loading.problems import Problems
 from runbook.loading.steps import StepReader
 from runbook.loading.times import read_window
 from runbook.loading.variables import Variables
 from runbook.loading.yaml import Document, read_document
 from runbook.model.inventory import Inventory
 from runbook.model.kind import Kind
+from runbook.model.problems import Problems
 from runbook.model.runbook import Playbook, Runbook, Step
 from runbook.model.selector import Hosts
 from runbook.templating.scope import base_scope

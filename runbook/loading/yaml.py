@@ -16,9 +16,9 @@ import yaml
 from yaml.cyaml import CBaseLoader
 
 from runbook.errors import Position
-from runbook.loading.problems import Problems
 from runbook.loading.scalars import Trap, resolve_plain
 from runbook.loading.syntax import syntax_fault
+from runbook.model.problems import Problems
 from runbook.model.runbook import SourceMap, ValuePath
 
 _DEEPEST = 60

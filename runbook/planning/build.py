@@ -8,10 +8,10 @@ from typing import Any
 from runbook.errors import Position
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan, PlannedStep
+from runbook.model.problems import Problems
 from runbook.model.runbook import Runbook, ValuePath
 from runbook.planning.expand import Expansion, expand
 from runbook.planning.groups import Cycle, ancestors, in_order
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import Renderer
 from runbook.planning.scope import Scope
 from runbook.planning.step_references import StepReferences

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from runbook.errors import TemplateFault
+from runbook.model.problems import Problems
 from runbook.model.runbook import OnFailure, Playbook, Runbook, Step
 from runbook.planning.foreach import foreach_items, suffixes
 from runbook.planning.groups import Groups
 from runbook.planning.moments import parse_moment
 from runbook.planning.parameters import bind_parameters
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import Renderer
 from runbook.planning.scope import CALLER_WHEN, Scope, playbook_scope, top_scope
 from runbook.templating import evaluate, is_template

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from runbook.errors import Position
+from runbook.model.problems import Problems
 from runbook.model.runbook import Step, ValuePath
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import Renderer
 from runbook.planning.scope import Scope
 

@@ -10,12 +10,12 @@ from runbook.errors import Position
 from runbook.model.inventory import Host, Inventory
 from runbook.model.kind import Kind
 from runbook.model.plan import Check, Node
+from runbook.model.problems import Problems
 from runbook.model.runbook import ValuePath
 from runbook.model.selector import HostName
 from runbook.planning.checks import BadCheck, CheckSpec, read_check
 from runbook.planning.expand import Unit
 from runbook.planning.files import LocalFiles
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import Facts, Renderer
 from runbook.planning.step_references import StepReferences
 from runbook.planning.validation import late_keys_of, validate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from runbook.model.problems import Problems
 from runbook.model.runbook import Parameter, Playbook, Step
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import Renderer
 from runbook.planning.scope import Scope, playbook_scope
 from runbook.templating.outputs import pack

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.errors import Position, TemplateFault
+from runbook.model.problems import Problems
 from runbook.model.runbook import ValuePath
-from runbook.planning.problems import Problems
 from runbook.planning.scope import Scope
 from runbook.templating import is_template, render
 from runbook.templating.references import Reference, references

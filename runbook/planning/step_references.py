@@ -13,9 +13,9 @@ from typing import Any
 from runbook.errors import Position
 from runbook.model.kind import Kind
 from runbook.model.plan import PlannedStep, index_output_keys, output_key
+from runbook.model.problems import Problems
 from runbook.model.runbook import ValuePath
 from runbook.planning.expand import Expansion, Unit
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import LateReference
 from runbook.templating.references import references
 from runbook.templating.values import did_you_mean

@@ -11,11 +11,11 @@ from runbook.errors import Position
 from runbook.model.inventory import Host
 from runbook.model.kind import Kind
 from runbook.model.plan import Node, PlannedStep
+from runbook.model.problems import Problems
 from runbook.model.runbook import Runbook, ValuePath
 from runbook.planning.expand import Unit
 from runbook.planning.files import LocalFiles
 from runbook.planning.node_values import NodeValues
-from runbook.planning.problems import Problems
 from runbook.planning.rendering import Renderer
 from runbook.planning.selectors import HostPicker
 from runbook.planning.step_references import StepReferences

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from runbook.errors import Position
 from runbook.model.kind import Kind
-from runbook.planning.problems import Problems
+from runbook.model.problems import Problems
 from runbook.templating.values import did_you_mean
 
 

@@ -10,8 +10,8 @@ import pytest
 from runbook.errors import InvalidInput
 from runbook.loading.ansible import BadRange, expand_range
 from runbook.loading.inventory import read_inventory_file
-from runbook.loading.problems import Problems
 from runbook.model.inventory import Host, Inventory
+from runbook.model.problems import Problems
 
 
 def read(tmp_path: Path, name: str, text: str) -> Inventory:

@@ -10,10 +10,10 @@ import pytest
 
 from runbook.kinds import registry
 from runbook.loading import load_runbook
-from runbook.loading.problems import Problems
 from runbook.loading.schema import json_schema
 from runbook.loading.starter import starter_files
 from runbook.loading.yaml import read_document
+from runbook.model.problems import Problems
 from runbook.planning import build_plan
 
 ROOT = Path(__file__).parents[2]

@@ -15,10 +15,10 @@ from runbook.kinds import registry
 from runbook.loading import load_runbook
 from runbook.loading.fields import Context
 from runbook.loading.inventory import read_inventory_file
-from runbook.loading.problems import Problems
 from runbook.loading.scalars import Trap, resolve_plain
 from runbook.loading.steps import STEP_KEYS
 from runbook.loading.yaml import parse
+from runbook.model.problems import Problems
 
 
 def value_of(text: str) -> Any:
