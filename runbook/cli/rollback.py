@@ -38,7 +38,7 @@ def command(
     state: State = None,
 ) -> None:
     from runbook.cli import wiring
-    from runbook.cli.answer import load_state
+    from runbook.cli.answer import load_state, nodes_of
     from runbook.cli.session import Order, finish, shown, take_up
     from runbook.model.state import RunPhase
     from runbook.views.back import show_rollback_plan
@@ -48,6 +48,8 @@ def command(
     if plan_only:
         show_rollback_plan(load_state(store, run_id), to, as_json=json)
         return
+    if to is not None:
+        nodes_of(load_state(store, run_id), to)  # NotFound for a step the run does not have.
     data = {"why": why, "to": to, "accept_loss": accept_loss or [],
             "accept_drift": accept_drift or []}
     holder = store.holder(run_id)

@@ -102,7 +102,8 @@ def take_up(
             if order is not None:
                 store.post(run_id, order.verb, who=wiring.person(), now=ctx.now(),
                            data=order.data)
-            return _drive(ctx)
+            back = folded.rolling_back or (order is not None and order.verb == "rollback")
+            return _drive(ctx, back=back)
         finally:
             world.close()
             lease.release()
@@ -141,14 +142,18 @@ def _faults(endpoints: Endpoints | None) -> Faults | None:
     return FailSteps(endpoints.fail) if endpoints is not None and endpoints.fail else None
 
 
-def _drive(ctx: RunContext) -> Driven:
+def _drive(ctx: RunContext, *, back: bool = False) -> Driven:
+    """Open everything, then drive. On the way back one dead host must not keep the others from
+    being restored: what cannot be opened is noted, and fails its own steps alone."""
     with _interrupts(ctx):
         try:
             ctx.world.prepare(*hosts_of(ctx.plan))
         except Errored as fault:
             why = f"not everything could be opened beforehand: {fault.message}"
-            ctx.append(Draft("held", data={"why": why}))
-            return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
+            if not back:
+                ctx.append(Draft("held", data={"why": why}))
+                return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
+            ctx.append(Draft("note", data={"text": why}))
         driven = drive(ctx)
         _tidy(ctx)
         return driven

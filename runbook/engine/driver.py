@@ -127,7 +127,8 @@ class _Driver:
                 self.ctx.signals.changed.wait(ANSWER_LOOK_EVERY)
             if self._tick():
                 self._forward()
-        self._watch_limits()
+        ended = all(finished(self.ctx.state, step) for step in self.ctx.plan.steps)
+        self._watch_limits(ended=ended)
 
     def _work(self, name: str) -> bool:
         ctx = self.ctx
@@ -204,13 +205,15 @@ class _Driver:
             self._take_messages()
             self._watch_limits()
 
-    def _watch_limits(self) -> None:
+    def _watch_limits(self, *, ended: bool = False) -> None:
+        """``ended``: the last step is done; what overran is told, and nothing turned back."""
         for overrun in overruns(self.ctx.plan, self.ctx.state, self.ctx.now()):
+            action = "warn" if ended else overrun.action
             self.ctx.append(Draft("breach", data={
                 "what": overrun.what, "limit": overrun.limit, "measured": overrun.measured,
-                "action": overrun.action}))
-            if overrun.action in {"rollback", "hold"} and not self.ctx.state.rolling_back:
-                self._decide(_Decision(overrun.action, f"{overrun.what} overran its limit"))
+                "action": action}))
+            if action in {"rollback", "hold"} and not self.ctx.state.rolling_back:
+                self._decide(_Decision(action, f"{overrun.what} overran its limit"))
 
     # -- people ----------------------------------------------------------------------------
 
@@ -260,6 +263,11 @@ class _Driver:
         elif message.verb == "rollback":
             turn = self._asked_back(message)
             said["turn"] = asdict(turn)
+        elif message.verb == "retry":
+            state = ctx.status(message.node).state
+            if state not in {NodeState.FAILED, NodeState.ERRORED}:
+                self._note(message, f"retry came when {message.node} was {state}")
+                return
         elif message.verb in {"skip", "resolve"}:
             effect = self._about_node(message)
         ctx.append(Draft("decision", node=message.node, data=said), *effect, taken=(message.id,))

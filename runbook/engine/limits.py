@@ -26,7 +26,9 @@ def overruns(plan: Plan, state: RunState, now: float) -> list[Overrun]:
     for budget in plan.budgets:
         reading = read_budget(state, budget, now)
         if budget.name not in told and reading.breached:
-            action = budget.on_breach or plan.policy.on_breach
+            # Once the interval is over, going back cannot shorten it any more.
+            over = reading.state == "closed"
+            action = "warn" if over else budget.on_breach or plan.policy.on_breach
             found.append(Overrun(budget.name, budget.limit, reading.seconds or 0.0, action))
     window = plan.window
     if window is not None and "window" not in told and now > window.end:

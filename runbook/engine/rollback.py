@@ -40,10 +40,9 @@ def to_undo(state: RunState, to: str | None) -> list[PlannedStep]:
 
 
 def past_return(state: RunState, to: str | None) -> list[PlannedStep]:
-    """Steps past the point of no return that a rollback would touch."""
-    return [s for s in to_undo(state, to) if s.point_of_no_return
-            and any(state.nodes[n.id].state in {NodeState.VERIFIED, NodeState.APPLIED}
-                    for n in s.nodes)]
+    """Steps past the point of no return that a rollback would touch: those that may have acted,
+    however they ended."""
+    return [s for s in to_undo(state, to) if s.point_of_no_return]
 
 
 def begin_rollback(

@@ -270,3 +270,15 @@ def test_a_step_reads_as_the_user_it_acts_as(tmp_path: Path) -> None:
         "done_when: 'test \"$(id -un)\" = nobody'}}\n")
     runbook(tmp_path, "run", "b.yml", "--yes")
     assert "already" in runbook(tmp_path, "log").stdout
+
+
+def test_one_dead_host_does_not_keep_the_others_from_going_back(tmp_path: Path) -> None:
+    (tmp_path / "b.yml").write_text(
+        "runbook: r\ninventory: {hosts: {web: {address: 127.0.0.1, port: 1}}}\nsteps:\n"
+        f"  - {{id: a, kind: file, with: {{path: {tmp_path}/out.txt, content: x}}}}\n"
+        "  - {id: gate, kind: gate.approve, with: {question: go?}}\n"
+        "  - {id: b, kind: shell, hosts: web, with: {command: 'true'}}\n")
+    held = runbook(tmp_path, "run", "b.yml", "--yes", code=30)
+    assert "could not be opened" in held.stdout or "could be opened" in held.stdout
+    assert not (tmp_path / "out.txt").exists()
+    runbook(tmp_path, "rollback", open_store(tmp_path / "state").latest_run_id() or "", code=21)

@@ -293,6 +293,18 @@ def test_declared_outputs_are_typed(tmp_path: Path) -> None:
     assert lab.state.nodes["a"].outputs == {"rows": 42}
 
 
+def test_a_retry_of_what_did_not_fail_is_told_to_have_come_too_late(tmp_path: Path) -> None:
+    plan = Plan(runbook="r", steps=(step("a", "log", args={"line": "a"}),))
+    lab = Lab(tmp_path, plan)
+
+    def retry(ctx: RunContext) -> None:
+        lab.store.post(lab.run_id, "retry", who="ada", now=1.0, node="a")
+
+    lab.drive(setup=retry)
+    assert lab.outside.effects == [(f"{lab.run_id}/a/do/1/0", "a")]
+    assert [text for _, _, text in lab.state.notes] == ["retry came when a was pending (ada)"]
+
+
 def test_a_step_left_out_is_no_shortcut_past_those_before_it(tmp_path: Path) -> None:
     plan = Plan(runbook="r", steps=(
         step("a", "log", args={"line": "a"}),
@@ -305,3 +317,13 @@ def test_a_step_left_out_is_no_shortcut_past_those_before_it(tmp_path: Path) -> 
     assert driven is not None
     assert driven.exit_code is ExitCode.ROLLED_BACK
     assert lab.outside.effects == []
+
+
+def test_a_point_of_no_return_that_acted_and_failed_is_one_too(tmp_path: Path) -> None:
+    plan = Plan(runbook="r", steps=(
+        step("a", "put", args={"key": "a", "value": "1"}, point_of_no_return=True),))
+    lab = Lab(tmp_path, plan, {"a": "0"})
+    driven = lab.drive(faults=FailSteps(["a"]))
+    assert driven is not None
+    assert driven.exit_code is ExitCode.HELD
+    assert "--accept-loss a" in driven.why
