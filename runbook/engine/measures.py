@@ -68,10 +68,11 @@ def _outage(value: Mapping[str, Any]) -> str:
     if count == 0:
         return "none"
     longest = float(value["longest_real"])
-    text = format_duration(longest)
+    notes = []
     if count > 1:
-        text += f", the longest of {count}; {format_duration(float(value['total_real']))} in all"
+        total = format_duration(float(value["total_real"]))
+        notes.append(f"the longest of {count}, {total} in all")
     virtual = float(value.get("longest_virtual", longest))
     if abs(virtual - longest) > max(1.0, 0.1 * longest):
-        text += f" ({format_duration(virtual)} of the run's time)"
-    return text
+        notes.append(f"{format_duration(virtual)} of the run's time")
+    return format_duration(longest) + (f" ({'; '.join(notes)})" if notes else "")

@@ -122,7 +122,7 @@ def test_judgement_is_worded_and_judged() -> None:
         "writes_lost": 3, "lost": 0, "lost_ids": [], "nothing": None, "own_name": {"a": 1},
     })
     assert [(m.label, m.text, m.good) for m in r.measures] == [
-        ("Write outage, as clients saw it", "12s, the longest of 2; 15s in all", None),
+        ("Write outage, as clients saw it", "12s (the longest of 2, 15s in all)", None),
         ("Read outage, as clients saw it", "none", None),
         ("Acknowledged writes", "48,211", None),
         ("Acknowledged writes lost", "3", False),
