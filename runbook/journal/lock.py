@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
+import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -44,14 +47,16 @@ class RunLock:
         self.release()
 
 
-_LOOKERS = 1000
-"""So many times somebody may be found to be just looking, as :func:`holder_of` does."""
+_PATIENCE = 5.0
+"""Seconds for which others may be found to be just looking, as :func:`holder_of` does."""
 
 
 def _exclusive(fd: int) -> bool:
     """Take the lock; False when a controller has it. One that only looks has it shared, for an
     instant, and is no reason to give up."""
-    for _ in range(_LOOKERS):
+    deadline = time.monotonic() + _PATIENCE
+    pause = threading.Event()
+    while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -62,8 +67,10 @@ def _exclusive(fd: int) -> bool:
         except BlockingIOError:
             return False
         fcntl.flock(fd, fcntl.LOCK_UN)
-        os.sched_yield()
-    return False
+        if time.monotonic() > deadline:
+            return False
+        # flock(2) has no wait that ends by itself, and a controller may come meanwhile.
+        pause.wait(random.uniform(0.0001, 0.002))
 
 
 def holder_of(path: Path) -> str | None:
