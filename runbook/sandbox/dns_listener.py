@@ -8,6 +8,7 @@ import socket
 import socketserver
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 Handler = Callable[[bytes, bool], Iterable[bytes]]
@@ -123,3 +124,34 @@ def _bind(handler: Handler, address: str, port: int) -> tuple[_Udp, _Tcp]:
             if fault.errno != errno.EADDRINUSE or port or left == 1:
                 raise
     raise OSError(errno.EADDRINUSE, "no port is free for both UDP and TCP")
+
+
+class DnsServer(ABC):
+    """What a name server and a resolver share: the life of their listener."""
+
+    title = "DNS server"
+    """What it is called in errors."""
+    _listener: Listener | None = None
+
+    @property
+    def port(self) -> int:
+        if self._listener is None:
+            raise RuntimeError(f"the {self.title} is not started")
+        return self._listener.port
+
+    def start(self, port: int = 0) -> int:
+        """Listen on 127.0.0.1, UDP and TCP on the same port; returns the port."""
+        if self._listener is not None:
+            raise RuntimeError(f"the {self.title} is already started")
+        self._listener = Listener(self._handle, port=port)
+        return self._listener.port
+
+    def stop(self) -> None:
+        """Stop listening. What it knows stays as it is; :meth:`start` goes on with it."""
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+
+    @abstractmethod
+    def _handle(self, wire: bytes, tcp: bool) -> Iterable[bytes]:
+        """Answers to one message, as :data:`Handler`."""

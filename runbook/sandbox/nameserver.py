@@ -27,7 +27,7 @@ import dns.zone
 
 from runbook.model.ports import Clock
 from runbook.sandbox.dns_answer import answer
-from runbook.sandbox.dns_listener import Listener
+from runbook.sandbox.dns_listener import DnsServer
 from runbook.sandbox.dns_update import Refusal, apply_update
 
 _SETS_A_MESSAGE = 100
@@ -65,13 +65,15 @@ def _version_id(reader: object) -> int:
     return ident
 
 
-class AuthoritativeServer:
+class AuthoritativeServer(DnsServer):
     """A primary, or, made by :meth:`secondary`, a follower that lags.
 
     ``zones`` maps each origin to its zone text (RFC 1035 section 5). ``tsig_keys`` maps a key's
     name to (algorithm, base64 secret); with keys given, AXFR and updates need a signature,
     without any they are open. ``clock`` is the run's time; TSIG's own time is the machine's.
     """
+
+    title = "name server"
 
     def __init__(
         self,
@@ -91,7 +93,6 @@ class AuthoritativeServer:
             dns.name.from_text(name): dns.tsig.Key(name, secret, algorithm)
             for name, (algorithm, secret) in tsig_keys.items()
         }
-        self._listener: Listener | None = None
 
     def secondary(self, lag: float) -> AuthoritativeServer:
         """A server of the same zones that sees every change ``lag`` seconds of the clock late.
@@ -102,25 +103,6 @@ class AuthoritativeServer:
         other._histories, other._keys, other._lock = self._histories, self._keys, self._lock
         other._lag = lag
         return other
-
-    @property
-    def port(self) -> int:
-        if self._listener is None:
-            raise RuntimeError("the name server is not started")
-        return self._listener.port
-
-    def start(self, port: int = 0) -> int:
-        """Listen on 127.0.0.1, UDP and TCP on the same port; returns the port."""
-        if self._listener is not None:
-            raise RuntimeError("the name server is already started")
-        self._listener = Listener(self._handle, port=port)
-        return self._listener.port
-
-    def stop(self) -> None:
-        """Stop listening. The zones stay as they are; :meth:`start` goes on with them."""
-        if self._listener is not None:
-            self._listener.stop()
-            self._listener = None
 
     def snapshot(self) -> str:
         """Canonical text of all zones, one record a line, for fingerprints.

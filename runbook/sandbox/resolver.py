@@ -23,7 +23,7 @@ import dns.rdatatype
 import dns.rrset
 
 from runbook.model.ports import Clock
-from runbook.sandbox.dns_listener import Listener
+from runbook.sandbox.dns_listener import DnsServer
 
 Upstream = tuple[str, int] | Sequence[tuple[str, int]]
 """(host, port) of one server, or several that are asked in turn."""
@@ -43,8 +43,10 @@ class _Cached:
     expires: float
 
 
-class CachingResolver:
+class CachingResolver(DnsServer):
     """``upstreams`` maps each zone to its server(s); ``names`` are static IPv4 answers."""
+
+    title = "resolver"
 
     def __init__(
         self,
@@ -63,25 +65,6 @@ class CachingResolver:
         self._names = {dns.name.from_text(name): ip for name, ip in (names or {}).items()}
         self._cache: dict[_Key, _Cached] = {}
         self._lock = threading.Lock()
-        self._listener: Listener | None = None
-
-    @property
-    def port(self) -> int:
-        if self._listener is None:
-            raise RuntimeError("the resolver is not started")
-        return self._listener.port
-
-    def start(self, port: int = 0) -> int:
-        """Listen on 127.0.0.1, UDP and TCP on the same port; returns the port."""
-        if self._listener is not None:
-            raise RuntimeError("the resolver is already started")
-        self._listener = Listener(self._handle, port=port)
-        return self._listener.port
-
-    def stop(self) -> None:
-        if self._listener is not None:
-            self._listener.stop()
-            self._listener = None
 
     def flush(self) -> None:
         """Forget every answer."""
