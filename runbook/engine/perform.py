@@ -19,6 +19,7 @@ from runbook.model.actions import (
     ActionKey,
     ActionResult,
     AskOperator,
+    ExecuteSql,
     Notify,
     PutFile,
     RunCommand,
@@ -134,7 +135,7 @@ def quiesce(
 
 
 def _may_repeat(action: Action) -> bool:
-    return isinstance(action, RunCommand | SendRequest) and action.idempotent
+    return isinstance(action, RunCommand | SendRequest | ExecuteSql) and action.idempotent
 
 
 def _perform(

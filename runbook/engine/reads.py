@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runbook.engine.actions_json import actions_from_json
 from runbook.errors import Errored, NotFound
+from runbook.model.actions import ChangeRecordSet
+from runbook.model.dns import Change
 from runbook.model.inventory import Host
 from runbook.model.plan import Node, Plan
 from runbook.model.ports import (
     CommandResult,
+    DatabaseReads,
     DnsReads,
     FileState,
     HostReads,
@@ -77,6 +81,9 @@ class NodeReads:
     def net(self) -> NetReads:
         return self._world.net
 
+    def database(self, name: str) -> DatabaseReads:
+        return self._world.database(name)
+
     def now(self) -> float:
         return self._world.clock.now()
 
@@ -89,6 +96,19 @@ class NodeReads:
                 hint=f"this step has to come after {step!r}",
             )
         return self._state.step_outputs(step)
+
+    def record_changes(self, zone: str) -> tuple[Change, ...]:
+        actions = [
+            action
+            for status in self._state.nodes.values()
+            for action in actions_from_json(status.actions)
+        ]
+        return tuple(
+            change
+            for action in actions
+            if isinstance(action, ChangeRecordSet) and action.zone == zone
+            for change in action.changes
+        )
 
     def read_local(self, path: str) -> bytes:
         try:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from runbook.loading.databases import read_databases
 from runbook.loading.fields import Context, Fields, check_id
 from runbook.loading.header import read_budgets, read_policy, read_secrets, read_zones
 from runbook.loading.inventory import read_inventory_file, read_own
@@ -35,6 +36,7 @@ TOP_KEYS: dict[str, str] = {
     "vars": "Variables, rendered in their order.",
     "secrets": "Where secrets come from, by name; never their values.",
     "zones": "The DNS zones: who serves them and how they are changed.",
+    "databases": "The database servers: engine, host, and how they are reached.",
     "steps": "The steps, in their order.",
 }
 """Every key of a runbook with its description."""
@@ -112,6 +114,9 @@ class _Loader:
             vars=variables.values,
             secrets=secrets,
             zones=read_zones(ctx, fields.mapping("zones"), secret_names),
+            databases=read_databases(
+                ctx, fields.mapping("databases"), inventory, secret_names
+            ),
             steps=steps,
             playbooks=library.found,
             directory=self._directory.absolute(),

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from runbook.loading.databases import DATABASE_KEYS, ENGINES, TLS
 from runbook.loading.header import LEVELS, ON_BREACH, ON_FAILURE
 from runbook.loading.inventory import HOST_KEYS, OWN_KEYS
 from runbook.loading.policies import TAKE, TYPES
@@ -97,6 +98,9 @@ def _header() -> dict[str, Any]:
         "provider": _choice(*PROVIDERS), "servers": _TEXTS, "secondaries": _TEXTS, "key": _TEXT,
         "file": _TEXT, "resolvers": _TEXTS, "endpoint": _TEXT, "zone_id": _TEXT,
     }
+    database = dict.fromkeys(DATABASE_KEYS, _TEXT) | {
+        "engine": _choice(*ENGINES), "port": _WHOLE, "tls": _choice(*TLS), "later": _FLAG,
+    }
     return {
         "runbook": _ID,
         "title": _TEXT,
@@ -108,6 +112,7 @@ def _header() -> dict[str, Any]:
         "vars": _MAPPING,
         "secrets": _named({**_object(secret), "minProperties": 1, "maxProperties": 1}),
         "zones": _named({"anyOf": [{"type": "null"}, _object(zone)]}),
+        "databases": _named(_object(database, required=("engine", "host"))),
     }
 
 

@@ -75,12 +75,21 @@ class ChangeRecordSet(_Action):
 
 
 class ExecuteSql(_Action):
-    """Execute statements on a named database connection."""
+    """Execute statements on a declared database, in order, each committed by itself, until one is
+    refused. They are SQL, or for Redis commands as typed (``CLIENT PAUSE 30000 WRITE``).
+
+    A server keeps no record of who asked for what. So a kind guards its statements (``… WHERE
+    pg_is_in_recovery()``) and says ``idempotent``; the outcome of others is unknown when the
+    connection is lost before the answer came.
+    """
 
     action: Literal["execute_sql"] = "execute_sql"
     database: str
     statements: tuple[str, ...]
+    timeout: float = 60.0
+    """Seconds for each statement."""
     idempotent: bool = False
+    """Safe to repeat when its outcome is unknown."""
 
 
 class SendRequest(_Action):

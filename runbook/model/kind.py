@@ -65,6 +65,14 @@ class Kind(BaseModel):
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Pure. The actions that put back what was observed before acting."""
 
+    def undo_from(
+        self, before: Observation, now: Observation
+    ) -> tuple[Action, ...] | Irreversible:
+        """Pure. What the undo does, given what is there as the way back comes to the step. Only a
+        kind that waits on the way back needs more than :meth:`undo`. Raises Errored while it
+        cannot be told yet; it is looked at again, as long as ``poll`` says."""
+        return self.undo(before)
+
     def local_files(self) -> tuple[str, ...]:
         """Files of the runbook's folder that decide behaviour; the plan's digest covers them."""
         return ()
@@ -73,9 +81,17 @@ class Kind(BaseModel):
         """Ids of earlier steps whose outputs ``observe`` reads; planning checks they exist."""
         return ()
 
+    def databases(self) -> tuple[str, ...]:
+        """Names of the databases it works with; planning checks that they are declared."""
+        return ()
+
     def estimated(self) -> float:
         """Seconds one node with these keys takes, where they tell."""
         return self.estimate
+
+    def estimated_undo(self) -> float | None:
+        """Seconds the undo of one node takes, where the keys tell; None: as the doing."""
+        return self.estimate_undo
 
     def preview(self) -> tuple[str, ...]:
         """Lines that tell a person, before anything is asked of the world, what it will do:

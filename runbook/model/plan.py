@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from runbook.model.database import Database
 from runbook.model.dns import Zone
 from runbook.model.inventory import Inventory
 from runbook.model.runbook import Budget, OnFailure, OutputSpec, Policy, Poll, Retry, Window
@@ -114,6 +115,7 @@ class Plan(_Frozen):
     budgets: tuple[Budget, ...] = ()
     inventory: Inventory = Inventory()
     zones: tuple[Zone, ...] = ()
+    databases: tuple[Database, ...] = ()
     secrets: tuple[SecretRef, ...] = ()
     steps: tuple[PlannedStep, ...] = ()
     """In an order in which every step stands after those it depends on."""

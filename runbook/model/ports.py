@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from runbook.model.actions import Action, ActionKey, ActionResult
-from runbook.model.dns import Answer, NameServer, ProviderCaps, RRset, Zone
+from runbook.model.database import Database, QueryResult
+from runbook.model.dns import Answer, Change, NameServer, ProviderCaps, RRset, Zone
 from runbook.model.inventory import Host
 
 
@@ -133,6 +134,17 @@ class NetReads(Protocol):
         """Empty when a connection opens, else why not."""
 
 
+class DatabaseReads(Protocol):
+    """One declared database, read only: what writes is refused by the session itself."""
+
+    @property
+    def database(self) -> Database: ...
+
+    def query(self, statement: str, *, timeout: float = 30.0) -> QueryResult:
+        """One statement that reads: SQL, or a Redis command as typed. A server's refusal is in
+        the result. Raises Errored when the server cannot be asked."""
+
+
 class Reads(Protocol):
     """All that ``observe`` may use."""
 
@@ -148,10 +160,17 @@ class Reads(Protocol):
     @property
     def net(self) -> NetReads: ...
 
+    def database(self, name: str) -> DatabaseReads:
+        """A database as declared under ``databases:``. Raises NotFound."""
+
     def now(self) -> float: ...
 
     def outputs(self, step: str) -> Mapping[str, Any]:
         """Outputs of an earlier step. Raises NotFound when it has none (yet)."""
+
+    def record_changes(self, zone: str) -> tuple[Change, ...]:
+        """Changes of record sets of a zone (absolute, lower case) that this run has begun in any
+        step, whether or not they took effect or were taken back since. From the journal alone."""
 
     def read_local(self, path: str) -> bytes:
         """A file of the runbook's own folder."""
@@ -204,8 +223,12 @@ class World(Protocol):
 
     def host(self, name: str | None) -> HostReads: ...
 
+    def database(self, name: str) -> DatabaseReads:
+        """Raises NotFound for a database that is not declared."""
+
     def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
-        """Open every host and prove each ``run_as`` on it, before anything is changed.
+        """Open every host and prove each ``run_as`` on it, and open every database that is not
+        declared as ``later``, before anything is changed.
 
         Raises Errored naming all that could not be opened."""
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from runbook.errors import Position
+from runbook.model.database import Database
 from runbook.model.dns import Zone
 from runbook.model.inventory import Inventory
 from runbook.model.secrets import SecretRef
@@ -186,6 +187,7 @@ class Runbook(_Frozen):
     """Rendered already; they may use each other and the inventory, never a step's output."""
     secrets: tuple[SecretRef, ...] = ()
     zones: tuple[Zone, ...] = ()
+    databases: tuple[Database, ...] = ()
     steps: tuple[Step, ...] = ()
     playbooks: dict[str, Playbook] = Field(default_factory=dict)
     """Every playbook that is called, by the name it is called by."""

@@ -63,6 +63,7 @@ def build_plan(runbook: Runbook, *, kinds: Mapping[str, type[Kind]]) -> Plan:
         budgets=runbook.budgets,
         inventory=runbook.inventory,
         zones=runbook.zones,
+        databases=runbook.databases,
         secrets=runbook.secrets,
         steps=tuple(steps[name] for name in order),
         playbook_outputs=outputs,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.errors import Position
+from runbook.model.database import Database
 from runbook.model.inventory import Host, Inventory
 from runbook.model.kind import Kind
 from runbook.model.plan import Check, Node
@@ -20,6 +21,7 @@ from runbook.planning.rendering import Facts, Renderer
 from runbook.planning.step_references import StepReferences
 from runbook.planning.validation import late_keys_of, validate
 from runbook.templating import is_template
+from runbook.templating.values import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class NodeValues:
     def __init__(
         self, unit: Unit, kind: type[Kind], kinds: Mapping[str, type[Kind]], renderer: Renderer,
         problems: Problems, references: StepReferences, files: LocalFiles, inventory: Inventory,
+        databases: Mapping[str, Database],
     ) -> None:
         self._unit = unit
         self._kind = kind
@@ -47,10 +50,13 @@ class NodeValues:
         self._references = references
         self._files = files
         self._inventory = inventory
+        self._databases = databases
         self.late_names: frozenset[str] = frozenset()
         """Names that have to be kept for late rendering."""
         self.seconds = 0.0
         """What one node takes, by its kind; the longest where they differ."""
+        self.undo_seconds: float | None = None
+        """The same for its undo; None: as long as the doing."""
 
     def nodes(self, hosts: Sequence[Host | None]) -> tuple[Node, ...]:
         """One node a host; ``[None]`` gives the node of a step on no host."""
@@ -167,6 +173,9 @@ class NodeValues:
         if part.spec is None:
             own = kind.estimate if made is None else made.estimated()
             self.seconds = max(self.seconds, own)
+            back = kind.estimate_undo if made is None else made.estimated_undo()
+            if back is not None:
+                self.undo_seconds = max(self.undo_seconds or 0.0, back)
         if made is None:
             return args
         for path in made.local_files():
@@ -174,6 +183,12 @@ class NodeValues:
                 self._files.add(path)
             except ValueError as fault:
                 self._problems.add(str(fault), where(_place_of(path, args)), unit.scope.trail)
+        for name in made.databases():
+            if name not in self._databases:
+                self._problems.add(
+                    f"there is no database {name!r}", where(_place_of(name, args)),
+                    did_you_mean(name, self._databases) or "declare it under `databases:`",
+                )
         return self._references.complete(unit, kind, made, args, where)
 
     def _check(self, part: _Part, host: Host | None) -> Check | None:

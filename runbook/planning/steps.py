@@ -51,21 +51,25 @@ class StepPlanner:
             return None
         nodes: tuple[Node, ...] = ()
         scope: dict[str, Any] = {}
-        seconds = 0.0
+        seconds, undo_seconds = 0.0, kind.estimate_undo
         if unit.skipped is None:
             hosts = self._hosts(unit, kind)
             if hosts is None:
                 return None
             values = NodeValues(unit, kind, self.kinds, self.renderer, self.problems,
-                                self.references, self.files, self.runbook.inventory)
+                                self.references, self.files, self.runbook.inventory,
+                                {one.name: one for one in self.runbook.databases})
             nodes = values.nodes(hosts)
             names, seconds = values.late_names, values.seconds
+            undo_seconds = values.undo_seconds
             if unit.when is not None:
                 names |= unit.scope.late_names("{{ " + unit.when + " }}")
             if names or any(_is_late(node) for node in nodes):
                 scope = unit.scope.packed(names)
         batch = self._batch(unit, len(nodes))
-        estimate, undo = self._estimates(unit, kind, len(nodes), batch, seconds)
+        estimate, undo = self._estimates(
+            unit, kind, len(nodes), batch, seconds, undo_seconds
+        )
         at = step.position()
         return PlannedStep(
             id=unit.id,
@@ -169,11 +173,12 @@ class StepPlanner:
         return max(1, math.floor(nodes * number / 100)) if percent else int(number)
 
     def _estimates(
-        self, unit: Unit, kind: type[Kind], nodes: int, batch: int | None, seconds: float
+        self, unit: Unit, kind: type[Kind], nodes: int, batch: int | None, seconds: float,
+        undo_seconds: float | None,
     ) -> tuple[float, float]:
         """(doing, undoing) of the whole step. A written estimate is for the whole step; the
-        kind's own (``seconds``) is for one node, and nodes go ``batch`` or ``max_parallel`` at
-        a time."""
+        kind's own (``seconds``, ``undo_seconds``) is for one node, and nodes go ``batch`` or
+        ``max_parallel`` at a time."""
         if not nodes:
             return 0.0, 0.0
         width = min(batch or nodes, max(1, self.runbook.policy.max_parallel))
@@ -182,7 +187,7 @@ class StepPlanner:
         do = seconds * rounds if written is None else written
         if kind.check:
             return do, 0.0
-        return do, do if kind.estimate_undo is None else kind.estimate_undo * rounds
+        return do, do if undo_seconds is None else undo_seconds * rounds
 
     def _title(self, unit: Unit) -> str:
         title = unit.step.title

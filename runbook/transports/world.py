@@ -11,14 +11,24 @@ from runbook.model.actions import (
     ActionKey,
     ActionResult,
     ChangeRecordSet,
+    ExecuteSql,
     PutFile,
     RunCommand,
     SendRequest,
 )
 from runbook.model.endpoints import Endpoints
 from runbook.model.plan import Plan
-from runbook.model.ports import Clock, DnsReads, HostReads, NetReads, Progress, Resolution
+from runbook.model.ports import (
+    Clock,
+    DatabaseReads,
+    DnsReads,
+    HostReads,
+    NetReads,
+    Progress,
+    Resolution,
+)
 from runbook.model.secrets import Redactor
+from runbook.transports.database import DatabaseTransport
 from runbook.transports.dns import DnsTransport
 from runbook.transports.net import NetTransport
 from runbook.transports.secrets import SecretStore
@@ -57,6 +67,11 @@ class TransportWorld:
             redactor=self._redactor,
         )
 
+        self._databases = DatabaseTransport(
+            plan.databases, inventory=plan.inventory, secrets=self.secrets,
+            redactor=self._redactor, dial=self.pool.tunnel, endpoints=endpoints,
+        )
+
     @property
     def dns(self) -> DnsReads:
         return self._dns
@@ -72,9 +87,13 @@ class TransportWorld:
     def host(self, name: str | None) -> HostReads:
         return self.pool.host_reads(name)
 
+    def database(self, name: str) -> DatabaseReads:
+        return self._databases.reads(name)
+
     def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
         self.secrets.prove(self.secrets.names)
         self.pool.prepare(hosts, run_as)
+        self._databases.prepare()
 
     def redact(self, text: str) -> str:
         return self._redactor.text(text)
@@ -86,6 +105,8 @@ class TransportWorld:
             return self._dns.perform(action, key)
         if isinstance(action, SendRequest):
             return self._net.perform(action, key)
+        if isinstance(action, ExecuteSql):
+            return self._databases.perform(action, key)
         raise Refused(f"no transport carries out {action.action!r}")
 
     def resolve(self, action: Action, key: ActionKey) -> Resolution:
@@ -95,6 +116,8 @@ class TransportWorld:
             return self._dns.resolve_change(action, key)
         if isinstance(action, SendRequest):
             return self._net.resolve(action, key)
+        if isinstance(action, ExecuteSql):
+            return self._databases.resolve(action, key)
         return Resolution(outcome="unknown", detail=f"nobody can be asked about {action.action!r}")
 
     def tidy(self, *, keep_saved: bool) -> None:
@@ -115,4 +138,5 @@ class TransportWorld:
         )
 
     def close(self) -> None:
+        self._databases.close()
         self.pool.close()

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runbook.errors import NotFound
+from runbook.model.dns import Change
 from runbook.model.inventory import Host
 from runbook.model.ports import (
     CommandResult,
+    DatabaseReads,
     DnsReads,
     FileState,
     HttpResponse,
@@ -79,11 +81,17 @@ class FakeReads:
     def dns(self) -> DnsReads:
         raise NotFound("no zones here")
 
+    def database(self, name: str) -> DatabaseReads:
+        raise NotFound("no databases here")
+
     def now(self) -> float:
         return self.time
 
     def outputs(self, step: str) -> Mapping[str, Any]:
         raise NotFound(f"no outputs of {step}")
+
+    def record_changes(self, zone: str) -> tuple[Change, ...]:
+        return ()
 
     def read_local(self, path: str) -> bytes:
         return self.files.get(path, b"echo\n")

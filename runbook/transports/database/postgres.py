@@ -1,0 +1,82 @@
+"""PostgreSQL, by psycopg 3 (extra ``postgres``; LGPL, the maintained successor of psycopg2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook.errors import Errored
+from runbook.model.database import Database, QueryResult
+from runbook.transports.database.driver import (
+    APPLICATION,
+    CONNECT_TIMEOUT,
+    Address,
+    Connection,
+    Lost,
+    hung_up,
+    missing,
+    plain,
+)
+
+_TLS = {"off": "disable", "prefer": "prefer", "require": "require", "verify": "verify-full"}
+
+
+class PostgresConnection:
+    """A session in autocommit mode, since ``ALTER SYSTEM`` works in no other."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._timeout: float | None = None
+
+    def execute(self, statement: str, timeout: float) -> QueryResult:
+        import psycopg
+
+        try:
+            with self._connection.cursor() as cursor:
+                if timeout != self._timeout:
+                    cursor.execute(f"SET statement_timeout = {int(timeout * 1000)}")
+                    self._timeout = timeout
+                cursor.execute(statement)
+                columns = tuple(one.name for one in cursor.description or ())
+                rows = cursor.fetchall() if columns else ()
+        except psycopg.Error as fault:
+            if self._connection.closed or fault.sqlstate is None:
+                raise Lost(_words(fault)) from fault
+            return QueryResult(error=_words(fault), code=fault.sqlstate)
+        return QueryResult(
+            columns=columns, rows=tuple(tuple(plain(item) for item in row) for row in rows)
+        )
+
+    @property
+    def alive(self) -> bool:
+        return not self._connection.closed and not hung_up(self._connection.fileno())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def connect(
+    database: Database, address: Address, password: str | None, *, read_only: bool
+) -> Connection:
+    """Raises Errored: the extra is missing, nobody answers, or the login is refused."""
+    try:
+        import psycopg
+    except ImportError as fault:
+        raise missing("postgres", "psycopg") from fault
+    # An acting session must be able to act on a server that refuses writes to all others.
+    mode = "on" if read_only else "off"
+    try:
+        connection = psycopg.connect(
+            host=address.socket_dir or address.host, port=address.port,
+            dbname=database.database or "postgres", user=database.user, password=password,
+            sslmode="disable" if address.socket_dir else _TLS[database.tls],
+            connect_timeout=CONNECT_TIMEOUT, application_name=APPLICATION, autocommit=True,
+            options=f"-c default_transaction_read_only={mode}", prepare_threshold=None,
+            keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=20_000,
+        )
+    except psycopg.Error as fault:
+        raise Errored(_words(fault)) from fault
+    return PostgresConnection(connection)
+
+
+def _words(fault: Exception) -> str:
+    return " ".join(str(fault).split())
