@@ -13,6 +13,7 @@ from typing import Any
 
 from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
+from runbook.engine.heartbeat import heartbeats
 from runbook.engine.limits import overruns
 from runbook.engine.mishaps import words
 from runbook.engine.rollback import begin_rollback, past_return, run_rollback
@@ -60,7 +61,8 @@ def drive(ctx: RunContext) -> Driven:
     """
     driver = _Driver(ctx)
     try:
-        driven = driver.drive()
+        with heartbeats(ctx):
+            driven = driver.drive()
         ctx.tell_broken_screens()
         return driven
     except Stopping:

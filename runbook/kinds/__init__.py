@@ -44,6 +44,13 @@ _BUILT_IN: dict[str, str] = {
     "dns.flip": "runbook.kinds.dns_flip:DnsFlip",
     "dns.verify": "runbook.kinds.dns_verify:DnsVerify",
     "dns.restore_ttl": "runbook.kinds.dns_restore_ttl:DnsRestoreTtl",
+    "postgres.freeze": "runbook.kinds.postgres_freeze:PostgresFreeze",
+    "postgres.drain": "runbook.kinds.postgres_checks:PostgresDrain",
+    "postgres.fence": "runbook.kinds.postgres_fence:PostgresFence",
+    "postgres.catch_up": "runbook.kinds.postgres_checks:PostgresCatchUp",
+    "postgres.promote": "runbook.kinds.postgres_promote:PostgresPromote",
+    "postgres.thaw": "runbook.kinds.postgres_freeze:PostgresThaw",
+    "postgres.rejoin": "runbook.kinds.postgres_promote:PostgresRejoin",
 }
 
 

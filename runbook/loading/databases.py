@@ -13,6 +13,7 @@ from runbook.templating.values import did_you_mean
 
 DATABASE_KEYS = (
     "engine", "host", "address", "port", "database", "user", "password", "via", "tls", "later",
+    "service", "data_directory", "bin_directory", "run_as", "replication",
 )
 ENGINES = tuple(PORTS)
 TLS = ("off", "prefer", "require", "verify")
@@ -56,7 +57,10 @@ def read_databases(
             port=PORTS[engine] if port is None else port, database=fields.text("database") or "",
             user=fields.text("user"), password=password, via=via,
             tls=cast(Any, "off" if via is not None else tls or "prefer"),
-            later=fields.flag("later", False),
+            later=fields.flag("later", False), service=fields.text("service"),
+            data_directory=fields.text("data_directory"),
+            bin_directory=fields.text("bin_directory"), run_as=fields.text("run_as"),
+            replication=fields.text("replication"),
         ))
     return tuple(found)
 

@@ -42,6 +42,17 @@ class Database(_Frozen):
     later: bool = False
     """It comes to be during the run: it is not opened before the first step."""
 
+    service: str | None = None
+    """The systemd unit that is the server, where one is."""
+    data_directory: str | None = None
+    bin_directory: str | None = None
+    """Where its programs are (``pg_ctl``), when they are not in the PATH."""
+    run_as: str | None = None
+    """The user of the operating system that owns the server; None: who logs in there."""
+    replication: str | None = None
+    """How another server follows this one, without a password. PostgreSQL: a conninfo,
+    ``host=198.51.100.30 user=replicator`` (its password stands in the follower's ``.pgpass``)."""
+
 
 class QueryResult(_Frozen):
     """What a server answered. Values are JSON values; dates, decimals and bytes are texts.

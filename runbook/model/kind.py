@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from runbook.model.actions import Action
 from runbook.model.dns import Change, RRset
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Heartbeat, Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
 
@@ -49,6 +49,9 @@ class Kind(BaseModel):
     output_names: ClassVar[dict[str, str]] = {}
     """Outputs it gives, each with its meaning."""
 
+    wants_heartbeat: ClassVar[bool] = False
+    """Whether :meth:`heartbeat` may give one."""
+
     @abstractmethod
     def observe(self, reads: Reads) -> Observation:
         """Read the part of the world this step is about. Never writes. Raises Errored."""
@@ -72,6 +75,10 @@ class Kind(BaseModel):
         kind that waits on the way back needs more than :meth:`undo`. Raises Errored while it
         cannot be told yet; it is looked at again, as long as ``poll`` says."""
         return self.undo(before)
+
+    def heartbeat(self, before: Observation) -> Heartbeat | None:
+        """Pure. The sign of life that has to be given for as long as the step stands."""
+        return None
 
     def local_files(self) -> tuple[str, ...]:
         """Files of the runbook's folder that decide behaviour; the plan's digest covers them."""

@@ -54,3 +54,17 @@ class Irreversible(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     why: str
+
+
+class Heartbeat(BaseModel):
+    """A sign of life that a controller gives while it drives a run, from the moment a step begins
+    to act until it is undone or the run ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str | None
+    command: str
+    """A POSIX-sh command that does no harm at any time."""
+    every: float
+    """Seconds of real time, at most, between two."""
+    run_as: str | None = None

@@ -30,6 +30,7 @@ hosts:
   east-probe: {address: 198.51.100.90, site: east, roles: [probe]}
   west-app1: {address: 203.0.113.10, site: west, roles: [web, app]}
   west-db1: {address: 203.0.113.30, site: west, roles: [db]}
+  east-db1: {address: 198.51.100.30, site: east, roles: [db]}
   west-files: {address: 203.0.113.20, site: west, roles: [files]}
   west-probe: {address: 203.0.113.90, site: west, roles: [probe]}
 """
@@ -38,6 +39,13 @@ RUNBOOK = """\
 runbook: example
 inventory: inventory.yml
 zones: {shop.example: {provider: rfc2136, servers: [ns1.shop.example]}}
+databases:
+  east: {engine: postgres, host: east-db1}
+  west: {engine: postgres, host: west-db1}
+  east-mysql: {engine: mysql, host: east-db1}
+  west-mysql: {engine: mysql, host: west-db1}
+  east-redis: {engine: redis, host: east-db1}
+  west-redis: {engine: redis, host: west-db1}
 steps:
 """
 

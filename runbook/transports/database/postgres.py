@@ -62,17 +62,18 @@ def connect(
         import psycopg
     except ImportError as fault:
         raise missing("postgres", "psycopg") from fault
-    # An acting session must be able to act on a server that refuses writes to all others.
-    mode = "on" if read_only else "off"
     try:
         connection = psycopg.connect(
             host=address.socket_dir or address.host, port=address.port,
             dbname=database.database or "postgres", user=database.user, password=password,
             sslmode="disable" if address.socket_dir else _TLS[database.tls],
             connect_timeout=CONNECT_TIMEOUT, application_name=APPLICATION, autocommit=True,
-            options=f"-c default_transaction_read_only={mode}", prepare_threshold=None,
+            prepare_threshold=None,
             keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=20_000,
         )
+        # An acting session must be able to act on a server that refuses writes to all others.
+        # Not as an option of the connection: `reset_val` shall stay what the server's files say.
+        connection.execute(f"SET default_transaction_read_only = {'on' if read_only else 'off'}")
     except psycopg.Error as fault:
         raise Errored(_words(fault)) from fault
     return PostgresConnection(connection)

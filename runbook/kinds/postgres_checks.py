@@ -1,0 +1,125 @@
+"""The kinds ``postgres.drain`` and ``postgres.catch_up``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from runbook.kinds._shared import CheckKind
+from runbook.kinds.postgres_common import lsn, role, shutdown_lsn
+from runbook.kinds.sql_common import DatabaseName, answer, server
+from runbook.model.observation import Observation, Verdict
+from runbook.model.ports import Reads
+from runbook.model.runbook import Poll
+
+_WRITERS = (
+    "SELECT pid, usename, application_name, extract(epoch FROM now() - xact_start)::float8 "
+    "FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() "
+    "ORDER BY xact_start"
+)
+
+
+class PostgresDrain(CheckKind):
+    """Wait until no transaction that has written is under way any more.
+
+    For after `postgres.freeze`: what had begun before it may still commit. Prepared transactions
+    (two-phase commit) count too.
+    """
+
+    name: ClassVar[str] = "postgres.drain"
+    estimate: ClassVar[float] = 0.5
+    poll: ClassVar[Poll | None] = Poll(every=0.02, timeout=30.0)
+    example: ClassVar[str] = """\
+- id: drained
+  kind: postgres.drain
+  with: {database: east}
+"""
+
+    database: DatabaseName = Field(description="The server, as declared under `databases:`.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database,)
+
+    def observe(self, reads: Reads) -> Observation:
+        postgres = server(reads, self.database, "postgres")
+        writers = [
+            f"{user or 'a worker'} ({name or 'no name'}, process {pid}, for {age or 0:.1f} s)"
+            for pid, user, name, age in answer(postgres, _WRITERS).rows
+        ]
+        prepared = answer(postgres, "SELECT gid FROM pg_prepared_xacts ORDER BY gid").rows
+        writers += [f"the prepared transaction {gid}" for (gid,) in prepared]
+        return Observation(
+            state={"busy": bool(writers)}, evidence={"writers": writers[:20]}, at=reads.now()
+        )
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        writers = after.evidence.get("writers", [])
+        if writers:
+            return Verdict(ok=False, seen=f"still writing on {self.database}: "
+                           + ", ".join(writers[:3]))
+        return Verdict(ok=True, seen=f"nobody is writing on {self.database}")
+
+
+class PostgresCatchUp(CheckKind):
+    """Wait until a standby has replayed everything its primary has.
+
+    Strictly: the standby's replayed position against the primary's flushed one, read after the
+    freeze; of a primary that was stopped cleanly, against the last record it wrote, which is read
+    from its files. A primary that crashed, or cannot be asked, is never caught up with.
+    """
+
+    name: ClassVar[str] = "postgres.catch_up"
+    estimate: ClassVar[float] = 1.0
+    poll: ClassVar[Poll | None] = Poll(every=0.02, timeout=60.0)
+    output_names: ClassVar[dict[str, str]] = {
+        "lsn": "the primary's position that was reached",
+    }
+    example: ClassVar[str] = """\
+- id: caught-up
+  kind: postgres.catch_up
+  with: {primary: east, standby: west}
+"""
+
+    primary: DatabaseName = Field(description="The server that is followed.")
+    standby: DatabaseName = Field(description="The server that follows it.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.primary, self.standby)
+
+    def observe(self, reads: Reads) -> Observation:
+        leader = server(reads, self.primary, "postgres")
+        follower = server(reads, self.standby, "postgres")
+        stopped = role(reads, leader) == "stopped"
+        if stopped:
+            target = shutdown_lsn(reads, leader.database)
+        else:
+            target = str(answer(leader, "SELECT pg_current_wal_flush_lsn()").value)
+        replayed = answer(
+            follower, "SELECT pg_last_wal_replay_lsn(), pg_is_in_recovery()"
+        ).rows[0]
+        evidence = {
+            "target": target, "replayed": replayed[0], "stopped": stopped,
+            "following": bool(replayed[1]),
+        }
+        return Observation(evidence=evidence, at=reads.now())
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        seen = after.evidence
+        if not seen["following"]:
+            return Verdict(ok=False, seen=f"{self.standby} is no standby", retry=False)
+        if seen["target"] is None:
+            return Verdict(
+                ok=False, retry=False, seen=f"{self.primary} is down and was not stopped "
+                "cleanly: what it last acknowledged is not known",
+            )
+        if seen["replayed"] is None:
+            return Verdict(ok=False, seen=f"{self.standby} has replayed nothing yet")
+        # A shutdown record is named by where it begins: it is replayed once that is passed.
+        missing = lsn(seen["target"]) - lsn(seen["replayed"]) + (1 if seen["stopped"] else 0)
+        if missing > 0:
+            return Verdict(ok=False, seen=f"{self.standby} lacks {missing} bytes of the log")
+        return Verdict(
+            ok=True, seen=f"{self.standby} has everything up to {seen['target']}",
+            outputs={"lsn": seen["target"]},
+        )

@@ -1,0 +1,147 @@
+"""The kinds ``postgres.freeze`` and ``postgres.thaw``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from runbook.errors import Refused
+from runbook.kinds._shared import Duration
+from runbook.kinds.dead_mans_switch import arm, heartbeat, remove
+from runbook.kinds.postgres_common import FREEZE, back_to, frozen, psql, role
+from runbook.kinds.sql_common import DatabaseName, answer, packed, run_of, server, unpacked
+from runbook.model.actions import Action, ExecuteSql
+from runbook.model.kind import Kind
+from runbook.model.observation import Heartbeat, Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+from runbook.model.runbook import Poll
+
+
+class _ReadOnlyDefault(Kind):
+    """What both share: the server-wide default that new transactions are read-only."""
+
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 0.2
+    poll: ClassVar[Poll | None] = Poll(every=0.01, timeout=10.0)
+
+    database: DatabaseName = Field(description="The server, as declared under `databases:`.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database,)
+
+    def observe(self, reads: Reads) -> Observation:
+        postgres = server(reads, self.database, "postgres")
+        return Observation(
+            state=frozen(postgres), evidence={"role": role(reads, postgres)}, at=reads.now()
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """Exactly what ``ALTER SYSTEM`` had said before, or nothing where it had said nothing."""
+        return (self._execute(back_to(before.state.get("altered"))),)
+
+    def _execute(self, statements: tuple[str, ...]) -> ExecuteSql:
+        return ExecuteSql(database=self.database, statements=statements, idempotent=True)
+
+
+class PostgresFreeze(_ReadOnlyDefault):
+    """Let PostgreSQL refuse new writes, in open sessions too.
+
+    `ALTER SYSTEM SET default_transaction_read_only = on`, with a reload: sessions refuse from
+    their next transaction on, while reads go on. Transactions that were under way may still
+    commit: `postgres.drain` waits for them. A client can override the default for itself; what
+    keeps everybody out is `postgres.fence`.
+
+    With `lease` there is a dead man's switch on the server's machine: when the controller has been
+    silent for that long, writes come back by themselves. `postgres.fence` takes it away before it
+    stops the server, so it never acts after a promotion.
+
+    Undone by what `ALTER SYSTEM` had said before.
+    """
+
+    name: ClassVar[str] = "postgres.freeze"
+    wants_heartbeat: ClassVar[bool] = True
+    example: ClassVar[str] = """\
+- id: freeze
+  kind: postgres.freeze
+  with: {database: east, lease: 60s}
+"""
+
+    lease: Duration | None = Field(
+        default=None, ge=4, description="How long the controller may be silent before writes "
+        "come back by themselves, at least 4 s. Not given: they never do.",
+    )
+
+    def observe(self, reads: Reads) -> Observation:
+        seen = super().observe(reads)
+        if self.lease is None:
+            return seen
+        postgres = server(reads, self.database, "postgres")
+        sockets = answer(
+            postgres, "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
+        ).value
+        more = {"database": packed(postgres.database), "sockets": sockets,
+                "run": run_of(reads)}
+        return seen.model_copy(update={"evidence": seen.evidence | more})
+
+    def plan(self, before: Observation) -> Planned:
+        if before.evidence.get("role") == "standby":
+            raise Refused(f"{self.database} is a standby: it takes no writes anyway")
+        if before.state["read_only"]:
+            return Planned(reason=f"already done: {self.database} refuses writes")
+        freeze = self._execute(FREEZE)
+        if self.lease is None:
+            return Planned(actions=(freeze,))
+        database = unpacked(before.evidence["database"])
+        thaw = psql(database, before.evidence["sockets"], *back_to(before.state["altered"]))
+        return Planned(actions=(arm(database, before.evidence["run"], self.lease, thaw), freeze))
+
+    def heartbeat(self, before: Observation) -> Heartbeat | None:
+        if self.lease is None or "database" not in before.evidence:
+            return None
+        return heartbeat(
+            unpacked(before.evidence["database"]), before.evidence["run"], self.lease
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """The switch goes first, then what ``ALTER SYSTEM`` had said before."""
+        actions = super().undo(before)
+        if self.lease is None or isinstance(actions, Irreversible):
+            return actions
+        return (
+            remove(unpacked(before.evidence["database"]), before.evidence["run"]), *actions
+        )
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        ok = bool(after.state.get("read_only"))
+        return Verdict(
+            ok=ok, seen=f"{self.database} {'refuses' if ok else 'still takes'} new writes"
+        )
+
+
+class PostgresThaw(_ReadOnlyDefault):
+    """Let PostgreSQL take writes again.
+
+    Takes back what `postgres.freeze` set, also on a new side whose files were copied from a
+    frozen one. Undone by freezing again.
+    """
+
+    name: ClassVar[str] = "postgres.thaw"
+    example: ClassVar[str] = """\
+- id: thaw
+  kind: postgres.thaw
+  with: {database: west}
+"""
+
+    def plan(self, before: Observation) -> Planned:
+        if not before.state["read_only"] and before.state["altered"] != "on":
+            return Planned(reason=f"already done: {self.database} takes writes")
+        return Planned(actions=(self._execute(back_to(None)),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        if after.evidence.get("role") != "primary":
+            return Verdict(ok=False, seen=f"{self.database} is no primary: it takes no writes")
+        ok = not after.state.get("read_only")
+        return Verdict(
+            ok=ok, seen=f"{self.database} {'takes' if ok else 'still refuses'} writes"
+        )

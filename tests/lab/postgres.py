@@ -1,0 +1,127 @@
+"""PostgreSQL on two hosts of the lab, one following the other, and somebody who writes."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from pathlib import Path
+
+import psycopg
+
+from tests.lab.lab import MACHINES, Lab
+from tests.lab.needs import PATH
+from tests.lab.network import inside
+
+OLD, NEW = "east-web", "west-web"
+PASSWORD = "only-in-the-lab"
+_NUMBERS = itertools.count(1)
+"""Of orders, over all writers of this process."""
+DATA, SOCKETS = "/srv/postgres/data", "/srv/postgres"
+
+
+def programs() -> str:
+    """Where PostgreSQL's programs are; empty where it is not installed."""
+    places = [*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))), *PATH.split(":")]
+    found = shutil.which("initdb", path=":".join(places))
+    return str(Path(found).parent) if found else ""
+
+
+def make_pair(lab: Lab) -> None:
+    """A primary on OLD with a streaming standby on NEW; both start by themselves at boot."""
+    binaries = programs()
+    as_postgres = "runuser -u postgres -- env LC_ALL=C"
+    start = f"{as_postgres} {binaries}/pg_ctl -D {DATA} -w -l {SOCKETS}/log start </dev/null >&2"
+    for host in (OLD, NEW):
+        lab[host].run(f"install -d -o postgres -m 700 {SOCKETS} && "
+                      f"echo '*:*:*:replicator:{PASSWORD}' >{SOCKETS}/.pgpass && "
+                      f"chown postgres {SOCKETS}/.pgpass && chmod 600 {SOCKETS}/.pgpass")
+    lab[OLD].run(f"""set -e
+echo {PASSWORD} >{SOCKETS}/first; chown postgres {SOCKETS}/first
+{as_postgres} {binaries}/initdb -D {DATA} -U postgres --pwfile={SOCKETS}/first -N -E UTF8 \
+  -A scram-sha-256 >&2
+cat >>{DATA}/postgresql.conf <<'END'
+listen_addresses = '*'
+unix_socket_directories = '{SOCKETS}'
+wal_keep_size = 64MB
+shared_buffers = 16MB
+wal_receiver_status_interval = 1s
+wal_sender_timeout = 3s
+wal_retrieve_retry_interval = 100ms
+END
+cat >{DATA}/pg_hba.conf <<'END'
+local all postgres trust
+host all all 0.0.0.0/0 scram-sha-256
+host replication replicator 0.0.0.0/0 scram-sha-256
+END
+{start}
+{binaries}/psql -h {SOCKETS} -U postgres -q -c \
+  "CREATE ROLE replicator REPLICATION LOGIN PASSWORD '{PASSWORD}'" \
+  -c "CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'" \
+  -c "CREATE TABLE orders (id bigint PRIMARY KEY, at timestamptz DEFAULT now())" \
+  -c "GRANT ALL ON orders TO app"
+""")
+    follow = (f"host={MACHINES[OLD]} user=replicator application_name=west "
+              f"passfile={SOCKETS}/.pgpass")
+    lab[NEW].run(f"""set -e
+{as_postgres} {binaries}/pg_basebackup -D {DATA} -R -c fast -d '{follow}' >&2
+{start}
+""")
+
+
+def databases() -> str:
+    """The section of a runbook."""
+    lines = ["secrets: {db: {env: DB_PASSWORD}}", "databases:"]
+    for name, host in (("east", OLD), ("west", NEW)):
+        lines.append(
+            f"  {name}: {{engine: postgres, host: {host}, user: postgres, password: db, "
+            f"data_directory: {DATA}, bin_directory: {programs()}, run_as: postgres, "
+            f"replication: 'host={MACHINES[host]} user=replicator passfile={SOCKETS}/.pgpass'}}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def ids(lab: Lab, host: str) -> set[int]:
+    """The orders that the server on a host has."""
+    ask = f"{programs()}/psql -h {SOCKETS} -U postgres -At -c"
+    told = lab[host].run(f"{ask} 'SELECT id FROM orders'")
+    return {int(line) for line in told.stdout.split()}
+
+
+class Writer:
+    """Writes one order after another to whichever server takes it, and keeps what was
+    acknowledged. It stands where customers stand."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._space = lab.network.namespace("client")
+        self._stop = threading.Event()
+        self.acknowledged: set[int] = set()
+        self.refused = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        hosts = ",".join(MACHINES[host] for host in (OLD, NEW))
+        with inside(self._space):
+            while not self._stop.is_set():
+                try:
+                    with psycopg.connect(
+                        host=hosts, user="app", password=PASSWORD, dbname="postgres",
+                        target_session_attrs="read-write", connect_timeout=2, autocommit=True,
+                        tcp_user_timeout=2000,
+                    ) as connection:
+                        while not self._stop.is_set():
+                            number = next(_NUMBERS)
+                            connection.execute("INSERT INTO orders (id) VALUES (%s)", (number,))
+                            self.acknowledged.add(number)
+                            self._stop.wait(0.005)
+                except psycopg.Error:
+                    self.refused += 1
+                    self._stop.wait(0.02)

@@ -1,0 +1,190 @@
+"""PostgreSQL moves from one site to the other, and back, while somebody writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runbook.errors import ExitCode
+from runbook.journal import open_store
+from runbook.model.runstate import RunState, fold
+from runbook.model.state import NodeState, RunPhase
+from tests.lab import postgres
+from tests.lab.lab import MACHINES, Lab
+from tests.lab.needs import marks
+from tests.lab.postgres import NEW, OLD, Writer, ids
+from tests.lab.processes import wait_for
+
+pytestmark = [*marks, pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL here")]
+
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Lab]:
+    with Lab.open() as lab:
+        postgres.make_pair(lab)
+        yield lab
+
+
+class Runs:
+    """Runbooks over the pair, driven at the control desk."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.env = {"DB_PASSWORD": postgres.PASSWORD, "RUNBOOK_PLAYBOOKS": str(PLAYBOOKS),
+                    "RUNBOOK_STATE": str(folder / "state")}
+        hosts = "".join(
+            f"    {name}: {{address: {MACHINES[name]}, user: root, identity: {lab.login_key}}}\n"
+            for name in (OLD, NEW)
+        )
+        config = folder / "ssh_config"
+        config.write_text("Host *\n  UserKnownHostsFile none\n  GlobalKnownHostsFile none\n")
+        self.head = (
+            "runbook: move\ninventory:\n"
+            f"  ssh_config: {config}\n  known_hosts: [{lab.known_hosts}]\n  hosts:\n{hosts}"
+            + postgres.databases()
+        )
+
+    def run(self, steps: str, *, head: str = "", fail: str = "") -> tuple[int, RunState, str]:
+        file = self.folder / "runbook.yml"
+        file.write_text(self.head + head + "steps:\n" + steps)
+        done = self.lab.run(
+            "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
+            str(file), *([fail] if fail else []), env=self.env, check=False, timeout=90,
+        )
+        return done.returncode, self.state(), done.stdout + done.stderr
+
+    def start(self, steps: str) -> subprocess.Popen[bytes]:
+        """A controller of its own process; its process id is its own, too."""
+        file = self.folder / "runbook.yml"
+        file.write_text(self.head + "steps:\n" + steps)
+        return self.lab.start(
+            "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
+            str(file), env=self.env,
+        )
+
+    def asked(self) -> bool:
+        """Whether a question is open."""
+        return (self.folder / "state" / "journal.db").exists() and (
+            open_store(self.folder / "state").latest_run_id() is not None
+        ) and any(node.question for node in self.state().nodes.values())
+
+    def rollback(self) -> tuple[int, RunState, str]:
+        return self.command("rollback", "--plain", "--yes", "--why", "the test wants it")
+
+    def command(self, verb: str, *words: str) -> tuple[int, RunState, str]:
+        """`runbook VERB RUN WORDS`."""
+        done = self.lab.run(
+            "control", sys.executable, "-m", "runbook", verb, self.state().run_id, *words,
+            env=self.env, check=False, timeout=90,
+        )
+        return done.returncode, self.state(), done.stdout + done.stderr
+
+    def state(self) -> RunState:
+        store = open_store(self.folder / "state")
+        run = store.latest_run_id()
+        assert run is not None
+        plan, events = store.load(run)
+        return fold(run, plan, events)
+
+
+@pytest.fixture
+def runs(pair: Lab, tmp_path: Path) -> Runs:
+    return Runs(pair, tmp_path)
+
+
+SWITCHOVER = """\
+  - id: database
+    playbook: postgres/switchover
+    with: {from: east, to: west}
+"""
+
+
+def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: Runs) -> None:
+    with Writer(pair) as writer:
+        wait_for("writes", lambda: len(writer.acknowledged) > 20)
+        code, state, text = runs.run(SWITCHOVER)
+        assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+        moved = len(writer.acknowledged)
+        wait_for("writes on the new side", lambda: len(writer.acknowledged) > moved + 20)
+        assert pair[NEW].run("test ! -e /srv/postgres/data/standby.signal")
+        code, state, text = runs.rollback()
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+        assert {n.state for n in state.nodes.values() if n.intended} == {NodeState.ROLLED_BACK}
+        back = len(writer.acknowledged)
+        wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 20)
+    assert writer.acknowledged <= ids(pair, OLD)
+    wait_for("the standby has them too", lambda: writer.acknowledged <= ids(pair, NEW))
+
+
+FREEZE = "  - {id: freeze, kind: postgres.freeze, with: {database: east, lease: 4s}}\n"
+FENCE = "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
+GATE = "  - {id: go, kind: gate.approve, with: {question: Go on?}}\n"
+
+
+def test_a_controller_that_is_killed_after_the_freeze_does_not_keep_it(
+    pair: Lab, runs: Runs
+) -> None:
+    with Writer(pair) as writer:
+        controller = runs.start(FREEZE + GATE + FENCE)
+        wait_for("the question is asked", runs.asked)
+        frozen = len(writer.acknowledged)
+        # Alive, it keeps the freeze for longer than the lease.
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_for("a write", lambda: len(writer.acknowledged) > frozen, patience=6)
+        controller.kill()
+        controller.wait()
+        wait_for("writes come back", lambda: len(writer.acknowledged) > frozen + 10, patience=8)
+        # Who comes back later is not allowed to go on as if nothing had happened.
+        assert runs.command("approve", "go")[0] == ExitCode.OK
+        code, state, text = runs.command("resume", "--plain")
+        assert (code, state.phase) == (ExitCode.HELD, RunPhase.HELD), text
+        assert "dead man's switch of east fired" in text and "writes came back" in text
+        code, state, text = runs.rollback()
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+    assert writer.acknowledged <= ids(pair, OLD)
+
+
+STEPS = ("freeze", "drained", "fence", "caught-up", "promote", "thaw", "rejoin")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_fails_and_all_is_as_before(pair: Lab, runs: Runs, step: str) -> None:
+    """Right after it took effect, with writes going on."""
+    with Writer(pair) as writer:
+        wait_for("writes", lambda: len(writer.acknowledged) > 10)
+        code, state, text = runs.run(
+            SWITCHOVER, head="policy: {on_failure: rollback}\n", fail=f"database/{step}"
+        )
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+        back = len(writer.acknowledged)
+        wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 10)
+    assert writer.acknowledged <= ids(pair, OLD)
+    wait_for("the standby has them too", lambda: writer.acknowledged <= ids(pair, NEW))
+
+
+def test_a_side_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> None:
+    pair.partition("east", "west")
+    try:
+        with Writer(pair) as writer:
+            wait_for("writes", lambda: len(writer.acknowledged) > 20)
+            code, state, text = runs.run(
+                "  - {id: freeze, kind: postgres.freeze, with: {database: east}}\n"
+                "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
+                "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n",
+                head="policy: {on_failure: rollback}\n",
+            )
+            assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+            assert "acknowledged writes would be lost" in text
+            back = len(writer.acknowledged)
+            wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 5)
+        assert writer.acknowledged <= ids(pair, OLD)
+    finally:
+        pair.heal()
