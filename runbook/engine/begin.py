@@ -50,7 +50,8 @@ def check_policy(plan: Plan, rehearsals: list[Rehearsal], *, now: float) -> list
 
 
 def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """Hosts the plan works on, and the users it becomes on each."""
+    """Hosts the plan works on, those of its databases' servers too, and the users it becomes on
+    each."""
     hosts: dict[str, set[str]] = {}
     for step in plan.steps:
         for node in step.nodes:
@@ -61,6 +62,11 @@ def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
             for check in (*node.requires, *node.verify):
                 if check.host is not None:
                     hosts.setdefault(check.host, set())
+    for database in plan.databases:
+        if database.data_directory is not None or database.service is not None:
+            users = hosts.setdefault(database.host, set())
+            if database.run_as:
+                users.add(database.run_as)
     return tuple(hosts), {host: tuple(sorted(users)) for host, users in hosts.items() if users}
 
 
