@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Engine = Literal["postgres", "mysql", "redis"]
+Engine = Literal["postgres", "mysql", "redis", "pgbouncer"]
 
-PORTS: dict[str, int] = {"postgres": 5432, "mysql": 3306, "redis": 6379}
-"""Every engine with its usual port. ``mysql`` is MySQL and MariaDB."""
+PORTS: dict[str, int] = {"postgres": 5432, "mysql": 3306, "redis": 6379, "pgbouncer": 6432}
+"""Every engine with its usual port. ``mysql`` is MySQL and MariaDB; ``pgbouncer`` is its console."""
 
 
 class _Frozen(BaseModel):

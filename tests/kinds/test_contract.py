@@ -42,6 +42,7 @@ zones: {shop.example: {provider: rfc2136, servers: [ns1.shop.example]}}
 databases:
   east: {engine: postgres, host: east-db1}
   west: {engine: postgres, host: west-db1}
+  pool: {engine: pgbouncer, host: west-db1}
   east-mysql: {engine: mysql, host: east-db1}
   west-mysql: {engine: mysql, host: west-db1}
   east-redis: {engine: redis, host: east-db1}

@@ -27,14 +27,17 @@ class PostgresConnection:
         self._connection = connection
         self._timeout: float | None = None
 
+    def _limit(self, cursor: Any, timeout: float) -> None:
+        if timeout != self._timeout:
+            cursor.execute(f"SET statement_timeout = {int(timeout * 1000)}")
+            self._timeout = timeout
+
     def execute(self, statement: str, timeout: float) -> QueryResult:
         import psycopg
 
         try:
             with self._connection.cursor() as cursor:
-                if timeout != self._timeout:
-                    cursor.execute(f"SET statement_timeout = {int(timeout * 1000)}")
-                    self._timeout = timeout
+                self._limit(cursor, timeout)
                 cursor.execute(statement)
                 columns = tuple(one.name for one in cursor.description or ())
                 rows = cursor.fetchall() if columns else ()
@@ -58,25 +61,31 @@ def connect(
     database: Database, address: Address, password: str | None, *, read_only: bool
 ) -> Connection:
     """Raises Errored: the extra is missing, nobody answers, or the login is refused."""
+    connection = opened(database, address, password, default="postgres")
+    # An acting session must be able to act on a server that refuses writes to all others.
+    # Not as an option of the connection: `reset_val` shall stay what the server's files say.
+    mode = "on" if read_only else "off"
+    connection.execute(f"SET default_transaction_read_only = {mode}")
+    return PostgresConnection(connection)
+
+
+def opened(database: Database, address: Address, password: str | None, *, default: str) -> Any:
+    """A psycopg connection, to the database ``default`` where none is declared."""
     try:
         import psycopg
     except ImportError as fault:
         raise missing("postgres", "psycopg") from fault
     try:
-        connection = psycopg.connect(
+        return psycopg.connect(
             host=address.socket_dir or address.host, port=address.port,
-            dbname=database.database or "postgres", user=database.user, password=password,
+            dbname=database.database or default, user=database.user, password=password,
             sslmode="disable" if address.socket_dir else _TLS[database.tls],
             connect_timeout=CONNECT_TIMEOUT, application_name=APPLICATION, autocommit=True,
             prepare_threshold=None,
             keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=20_000,
         )
-        # An acting session must be able to act on a server that refuses writes to all others.
-        # Not as an option of the connection: `reset_val` shall stay what the server's files say.
-        connection.execute(f"SET default_transaction_read_only = {'on' if read_only else 'off'}")
     except psycopg.Error as fault:
         raise Errored(_words(fault)) from fault
-    return PostgresConnection(connection)
 
 
 def _words(fault: Exception) -> str:

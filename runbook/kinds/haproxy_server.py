@@ -1,0 +1,109 @@
+"""The kind ``haproxy.server``."""
+
+from __future__ import annotations
+
+import shlex
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from runbook.errors import Errored, Refused
+from runbook.kinds._shared import Plain, whose
+from runbook.model.actions import Action, RunCommand
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+from runbook.model.runbook import Poll
+
+# A runtime command each; socat or nc, whichever the machine has.
+_ASK = (
+    "say() {{ if command -v socat >/dev/null; then socat -t 5 - {socket}; "
+    "else nc -U -q 1 {socket}; fi; }}; "
+)
+
+
+class HaproxyServer(Kind):
+    """Take a server of HAProxy out of traffic, drain it, or put it back, at run time.
+
+    Over the runtime socket, in milliseconds and without a reload. `maint` also ends the sessions
+    that are open to it, which would hang where it was fenced. The state is gone when HAProxy is
+    restarted; write it into its configuration too, where the move is to stay.
+
+    Undone by the state it had.
+    """
+
+    name: ClassVar[str] = "haproxy.server"
+    scope: ClassVar[Literal["host", "controller", "either"]] = "host"
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 0.5
+    poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=10.0)
+    example: ClassVar[str] = """\
+- id: old-out
+  kind: haproxy.server
+  hosts: west and web
+  with: {backend: app, server: east, state: maint}
+"""
+
+    backend: Plain = Field(min_length=1, description="The backend.")
+    server: Plain = Field(min_length=1, description="The server in it.")
+    state: Literal["ready", "drain", "maint"] = Field(
+        description="`ready`: takes requests; `drain`: no new ones; `maint`: none, and open "
+        "sessions are ended.",
+    )
+    socket: Plain = Field(
+        default="/run/haproxy/admin.sock", description="The runtime socket (`stats socket … "
+        "level admin`)."
+    )
+
+    def observe(self, reads: Reads) -> Observation:
+        done = reads.here.query(
+            self._ask() + f"echo {shlex.quote(f'show servers state {self.backend}')} | say"
+        )
+        if done.exit_code != 0:
+            raise Errored(
+                f"HAProxy's socket {self.socket} does not answer ({done.stderr.strip()})",
+                hint="is HAProxy running, may this user use its socket, is socat there?",
+            )
+        for line in done.stdout.splitlines():
+            fields = line.split()
+            # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …; of the last
+            # 0x01 is forced maintenance, 0x08 forced drain (management guide, section 9.3).
+            if len(fields) > 6 and fields[1] == self.backend and fields[3] == self.server:
+                bits = int(fields[6])
+                state = "maint" if bits & 1 else "drain" if bits & 8 else "ready"
+                return Observation(
+                    state={"state": state}, evidence=whose(reads), at=reads.now()
+                )
+        raise Refused(
+            f"HAProxy has no server {self.backend}/{self.server}",
+            hint=done.stdout.strip()[:200] or "see `show servers state`",
+        )
+
+    def plan(self, before: Observation) -> Planned:
+        if before.state["state"] == self.state:
+            return Planned(reason=f"already done: {self.backend}/{self.server} is {self.state}")
+        return Planned(actions=(self._set(before, self.state),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        seen = after.state["state"]
+        return Verdict(ok=seen == self.state, seen=f"{self.backend}/{self.server} is {seen}")
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        if before.state.get("state") in {None, self.state}:
+            return ()
+        return (self._set(before, before.state["state"]),)
+
+    def _set(self, before: Observation, state: str) -> RunCommand:
+        name = f"{self.backend}/{self.server}"
+        # One connection takes several commands with `;`.
+        line = f"set server {name} state {state}"
+        if state == "maint":
+            line += f"; shutdown sessions server {name}"
+        return RunCommand(
+            host=before.evidence.get("host"), idempotent=True,
+            script=self._ask() + f"out=$(echo {shlex.quote(line)} | say) && "
+            '{ [ -z "$(echo "$out" | tr -d "[:space:]")" ] || { echo "$out" >&2; exit 1; }; }',
+        )
+
+    def _ask(self) -> str:
+        return _ASK.format(socket=shlex.quote(self.socket))
