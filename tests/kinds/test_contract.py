@@ -46,7 +46,7 @@ databases:
   east-mysql: {engine: mysql, host: east-db1}
   west-mysql: {engine: mysql, host: west-db1}
   east-redis: {engine: redis, host: east-db1}
-  west-redis: {engine: redis, host: west-db1}
+  west-redis: {engine: redis, host: west-db1, replication: 203.0.113.30 6379}
 steps:
 """
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runbook.errors import ExitCode
-from runbook.journal import open_store
-from runbook.model.runstate import RunState, fold
 from runbook.model.state import NodeState, RunPhase
 from tests.lab import postgres
-from tests.lab.lab import MACHINES, Lab
+from tests.lab.lab import Lab
 from tests.lab.needs import marks
 from tests.lab.postgres import NEW, OLD, Writer, ids
 from tests.lab.processes import wait_for
+from tests.lab.runs import Runs
 
 pytestmark = [*marks, pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL here")]
-
-PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 
 
 @pytest.fixture(scope="module")
@@ -31,72 +26,9 @@ def pair() -> Iterator[Lab]:
         yield lab
 
 
-class Runs:
-    """Runbooks over the pair, driven at the control desk."""
-
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab = lab
-        self.folder = folder
-        self.env = {"DB_PASSWORD": postgres.PASSWORD, "RUNBOOK_PLAYBOOKS": str(PLAYBOOKS),
-                    "RUNBOOK_STATE": str(folder / "state")}
-        hosts = "".join(
-            f"    {name}: {{address: {MACHINES[name]}, user: root, identity: {lab.login_key}}}\n"
-            for name in (OLD, NEW)
-        )
-        config = folder / "ssh_config"
-        config.write_text("Host *\n  UserKnownHostsFile none\n  GlobalKnownHostsFile none\n")
-        self.head = (
-            "runbook: move\ninventory:\n"
-            f"  ssh_config: {config}\n  known_hosts: [{lab.known_hosts}]\n  hosts:\n{hosts}"
-            + postgres.databases()
-        )
-
-    def run(self, steps: str, *, head: str = "", fail: str = "") -> tuple[int, RunState, str]:
-        file = self.folder / "runbook.yml"
-        file.write_text(self.head + head + "steps:\n" + steps)
-        done = self.lab.run(
-            "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
-            str(file), *([fail] if fail else []), env=self.env, check=False, timeout=90,
-        )
-        return done.returncode, self.state(), done.stdout + done.stderr
-
-    def start(self, steps: str) -> subprocess.Popen[bytes]:
-        """A controller of its own process; its process id is its own, too."""
-        file = self.folder / "runbook.yml"
-        file.write_text(self.head + "steps:\n" + steps)
-        return self.lab.start(
-            "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
-            str(file), env=self.env,
-        )
-
-    def asked(self) -> bool:
-        """Whether a question is open."""
-        return (self.folder / "state" / "journal.db").exists() and (
-            open_store(self.folder / "state").latest_run_id() is not None
-        ) and any(node.question for node in self.state().nodes.values())
-
-    def rollback(self) -> tuple[int, RunState, str]:
-        return self.command("rollback", "--plain", "--yes", "--why", "the test wants it")
-
-    def command(self, verb: str, *words: str) -> tuple[int, RunState, str]:
-        """`runbook VERB RUN WORDS`."""
-        done = self.lab.run(
-            "control", sys.executable, "-m", "runbook", verb, self.state().run_id, *words,
-            env=self.env, check=False, timeout=90,
-        )
-        return done.returncode, self.state(), done.stdout + done.stderr
-
-    def state(self) -> RunState:
-        store = open_store(self.folder / "state")
-        run = store.latest_run_id()
-        assert run is not None
-        plan, events = store.load(run)
-        return fold(run, plan, events)
-
-
 @pytest.fixture
 def runs(pair: Lab, tmp_path: Path) -> Runs:
-    return Runs(pair, tmp_path)
+    return Runs(pair, tmp_path, postgres.databases(), DB_PASSWORD=postgres.PASSWORD)
 
 
 SWITCHOVER = """\

@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.needs import marks, without
 from tests.lab.postgres import NEW, OLD
 from tests.lab.processes import wait_for
-from tests.lab.test_postgres import GATE, Runs
+from tests.lab.runs import Runs
 
 pytestmark = [*marks, without("haproxy"), without("socat"),
               pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL here")]
@@ -68,7 +68,7 @@ def pair() -> Iterator[Lab]:
 
 @pytest.fixture
 def runs(pair: Lab, tmp_path: Path) -> Runs:
-    return Runs(pair, tmp_path)
+    return Runs(pair, tmp_path, postgres.databases(), DB_PASSWORD=postgres.PASSWORD)
 
 
 def state_of(lab: Lab, server: str) -> int:
@@ -113,7 +113,6 @@ def test_statements_are_executed_and_taken_back(pair: Lab, runs: Runs) -> None:
         "query: SELECT shop FROM settings}, poll: {every: 50ms, timeout: 5s}}\n"
         "  - {id: one, kind: sql.assert, with: {database: east, at_most: 1, at_least: 1, "
         "query: SELECT count(*) FROM settings}}\n"
-        + GATE.replace("id: go", "id: never, when: false")
     )
     assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
     assert pair[OLD].run(ask).stdout == "closed\n"

@@ -1,0 +1,91 @@
+"""The kinds ``redis.freeze`` and ``redis.thaw``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from runbook.errors import Refused
+from runbook.kinds.redis_common import NOBODY, demand, demanded, role
+from runbook.kinds.sql_common import DatabaseName, server
+from runbook.model.actions import Action
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+
+
+class _Demand(Kind):
+    """What both share: the number of replicas that must be there for a write."""
+
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 0.2
+
+    database: DatabaseName = Field(description="The server, as declared under `databases:`.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database,)
+
+    def observe(self, reads: Reads) -> Observation:
+        redis = server(reads, self.database, "redis")
+        return Observation(
+            state={"demanded": demanded(redis)}, evidence={"role": role(redis)["role"]},
+            at=reads.now(),
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """Exactly what was demanded before."""
+        return (demand(self.database, before.state["demanded"]),)
+
+
+class RedisFreeze(_Demand):
+    """Let Redis refuse every write, at once, while reads go on.
+
+    By demanding more replicas for a write (`min-replicas-to-write`) than anybody has: clients get
+    `NOREPLICAS`. Unlike `CLIENT PAUSE` it does not end by itself in the middle of a move.
+    Undone by what was demanded before.
+    """
+
+    name: ClassVar[str] = "redis.freeze"
+    example: ClassVar[str] = """\
+- id: freeze
+  kind: redis.freeze
+  with: {database: east-redis}
+"""
+
+    def plan(self, before: Observation) -> Planned:
+        if before.evidence.get("role") == "replica":
+            raise Refused(f"{self.database} is a replica: it takes no writes anyway")
+        if before.state["demanded"] >= NOBODY:
+            return Planned(reason=f"already done: {self.database} refuses writes")
+        return Planned(actions=(demand(self.database, NOBODY),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        ok = after.state["demanded"] >= NOBODY
+        return Verdict(ok=ok, seen=f"{self.database} {'refuses' if ok else 'takes'} writes")
+
+
+class RedisThaw(_Demand):
+    """Let Redis take writes. Undone by what was demanded before."""
+
+    name: ClassVar[str] = "redis.thaw"
+    example: ClassVar[str] = """\
+- id: thaw
+  kind: redis.thaw
+  with: {database: west-redis}
+"""
+
+    replicas: int = Field(
+        default=0, ge=0, description="How many replicas have to be there for a write from now on."
+    )
+
+    def plan(self, before: Observation) -> Planned:
+        if before.state["demanded"] == self.replicas:
+            return Planned(reason=f"already done: {self.database} takes writes")
+        return Planned(actions=(demand(self.database, self.replicas),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        if after.evidence["role"] != "primary":
+            return Verdict(ok=False, seen=f"{self.database} is a replica: it takes no writes")
+        ok = after.state["demanded"] == self.replicas
+        return Verdict(ok=ok, seen=f"{self.database} {'takes' if ok else 'refuses'} writes")

@@ -1,0 +1,194 @@
+"""The kinds ``redis.catch_up``, ``redis.promote`` and ``redis.rejoin``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from runbook.errors import Refused
+from runbook.kinds._shared import CheckKind
+from runbook.kinds.redis_common import (
+    NOBODY,
+    demand,
+    demanded,
+    execute,
+    lacks,
+    place,
+    role,
+    wait_for_replica,
+)
+from runbook.kinds.sql_common import DatabaseName, packed, server, unpacked
+from runbook.model.actions import Action
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+from runbook.model.runbook import Poll
+
+
+class RedisCatchUp(CheckKind):
+    """Wait until a replica has everything its primary has; for after `redis.freeze`."""
+
+    name: ClassVar[str] = "redis.catch_up"
+    estimate: ClassVar[float] = 1.0
+    poll: ClassVar[Poll | None] = Poll(every=0.05, timeout=60.0)
+    output_names: ClassVar[dict[str, str]] = {"offset": "the position that was reached"}
+    example: ClassVar[str] = """\
+- id: caught-up
+  kind: redis.catch_up
+  with: {primary: east-redis, replica: west-redis}
+"""
+
+    primary: DatabaseName = Field(description="The server that is followed.")
+    replica: DatabaseName = Field(description="The server that follows it.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.primary, self.replica)
+
+    def observe(self, reads: Reads) -> Observation:
+        first = role(server(reads, self.primary, "redis"))
+        second = role(server(reads, self.replica, "redis"))
+        return Observation(evidence={"primary": first, "replica": second}, at=reads.now())
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        first, second = after.evidence["primary"], after.evidence["replica"]
+        if (first["role"], second["role"]) != ("primary", "replica"):
+            return Verdict(
+                ok=False, retry=False,
+                seen=f"{self.primary} is {first['role']}, {self.replica} is {second['role']}",
+            )
+        if second["offset"] < 0:
+            return Verdict(ok=False, seen=f"{self.replica} is not connected to its primary")
+        behind = lacks(first["offset"], second["offset"])
+        if behind:
+            return Verdict(ok=False, seen=f"{self.replica} lacks {behind} bytes")
+        return Verdict(
+            ok=True, seen=f"{self.replica} has everything up to {first['offset']}",
+            outputs={"offset": first["offset"]},
+        )
+
+
+class RedisPromote(Kind):
+    """Make a replica the primary.
+
+    Only while the old primary refuses writes (`redis.freeze`) and the replica has all it has.
+
+    Undone without losing a write that the new primary has taken since: it is frozen, the old one
+    follows it until it has everything, becomes the primary again, and the new one follows it.
+    """
+
+    name: ClassVar[str] = "redis.promote"
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 0.5
+    estimate_undo: ClassVar[float | None] = 5.0
+    poll: ClassVar[Poll | None] = Poll(every=0.05, timeout=30.0)
+    example: ClassVar[str] = """\
+- id: promote
+  kind: redis.promote
+  with: {database: west-redis, old: east-redis}
+"""
+
+    database: DatabaseName = Field(description="The replica that shall be the primary.")
+    old: DatabaseName = Field(description="The primary so far; frozen by now.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database, self.old)
+
+    def observe(self, reads: Reads) -> Observation:
+        new = server(reads, self.database, "redis")
+        old = server(reads, self.old, "redis")
+        one, other = role(new), role(old)
+        evidence: dict[str, Any] = {
+            "database": packed(new.database), "old": packed(old.database),
+            "demanded": demanded(new), "old_demanded": demanded(old), "offset": one["offset"],
+            "old_offset": other["offset"], "old_role": other["role"],
+        }
+        return Observation(state={"role": one["role"]}, evidence=evidence, at=reads.now())
+
+    def plan(self, before: Observation) -> Planned:
+        if before.state["role"] == "primary":
+            return Planned(reason=f"already done: {self.database} is the primary")
+        seen = before.evidence
+        if seen["old_role"] != "primary" or seen["old_demanded"] < NOBODY:
+            raise Refused(
+                f"{self.old} takes writes: they would be lost", hint="freeze it, with redis.freeze"
+            )
+        behind = lacks(seen["old_offset"], seen["offset"])
+        if seen["offset"] < 0 or behind:
+            raise Refused(
+                f"{self.database} lacks {behind or 'an unknown number of'} bytes of {self.old}: "
+                "acknowledged writes would be lost",
+                hint="let it catch up first, with redis.catch_up",
+            )
+        return Planned(actions=(execute(self.database, "REPLICAOF NO ONE"),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        seen = after.state["role"]
+        return Verdict(ok=seen == "primary", seen=f"{self.database} is a {seen}")
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        if before.state.get("role") != "replica":
+            return ()
+        new, old = (unpacked(before.evidence[key]) for key in ("database", "old"))
+        if new.replication is None or old.replication is None:
+            return Irreversible(
+                why="`replication` of both databases has to be known to follow each other"
+            )
+        return (
+            demand(new.name, NOBODY),
+            execute(old.name, f"REPLICAOF {place(new)}"),
+            wait_for_replica(new, old),
+            execute(old.name, "REPLICAOF NO ONE"),
+            execute(new.name, f"REPLICAOF {place(old)}"),
+            demand(new.name, before.evidence["demanded"]),
+        )
+
+
+class RedisRejoin(Kind):
+    """Let the old primary follow the new one. From then on it refuses writes by itself.
+
+    On the way back nothing is done here: the undo of `redis.promote` turns both around.
+    """
+
+    name: ClassVar[str] = "redis.rejoin"
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 2.0
+    poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=60.0)
+    example: ClassVar[str] = """\
+- id: rejoin
+  kind: redis.rejoin
+  with: {database: east-redis, primary: west-redis}
+"""
+
+    database: DatabaseName = Field(description="The server that shall follow.")
+    primary: DatabaseName = Field(description="The server that it shall follow.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database, self.primary)
+
+    def observe(self, reads: Reads) -> Observation:
+        own = role(server(reads, self.database, "redis"))
+        leader = server(reads, self.primary, "redis")
+        return Observation(
+            state={"of": own["of"]}, at=reads.now(),
+            evidence={"place": place(leader.database), "linked": own["offset"] >= 0,
+                      "leader": role(leader)["role"]},
+        )
+
+    def plan(self, before: Observation) -> Planned:
+        if before.state["of"] == before.evidence["place"]:
+            return Planned(reason=f"already done: {self.database} follows {self.primary}")
+        if before.evidence["leader"] != "primary":
+            raise Refused(f"{self.primary} is no primary: {self.database} would lose its data")
+        return Planned(
+            actions=(execute(self.database, f"REPLICAOF {before.evidence['place']}"),)
+        )
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        ok = after.state["of"] == after.evidence["place"] and after.evidence["linked"]
+        return Verdict(
+            ok=ok, seen=f"{self.database} {'follows' if ok else 'does not follow'} {self.primary}"
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        return ()

@@ -1,0 +1,86 @@
+"""Redis on two hosts of the lab, one following the other, and somebody who writes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import redis
+
+from tests.lab.lab import MACHINES, Lab
+from tests.lab.network import inside
+from tests.lab.processes import wait_for
+
+OLD, NEW = "east-web", "west-web"
+PASSWORD = "only-in-the-lab"
+_NUMBERS = itertools.count(1)
+
+
+def files() -> dict[str, dict[str, str]]:
+    """Both start at boot; the one on NEW follows the one on OLD."""
+    common = (f"bind 0.0.0.0\nport 6379\nrequirepass {PASSWORD}\nmasterauth {PASSWORD}\nsave \"\"\n"
+              "appendonly no\ndir /srv\nrepl-diskless-sync-delay 0\nlogfile /var/log/redis.log\n")
+    boot = "setsid redis-server /etc/redis-lab.conf </dev/null >/dev/null 2>&1 &\n"
+    follow = f"replicaof {MACHINES[OLD]} 6379\n"
+    return {
+        host: {"/etc/redis-lab.conf": common + more, "/etc/runbook-lab/boot.d/redis": boot}
+        for host, more in ((OLD, ""), (NEW, follow))
+    }
+
+
+def databases() -> str:
+    lines = ["secrets: {db: {env: DB_PASSWORD}}", "databases:"]
+    lines += [
+        f"  {name}: {{engine: redis, host: {host}, password: db, "
+        f"replication: {MACHINES[host]} 6379}}"
+        for name, host in (("east", OLD), ("west", NEW))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ask(lab: Lab, host: str, *command: str) -> str:
+    return lab[host].run(
+        f"REDISCLI_AUTH={PASSWORD} redis-cli {' '.join(command)}", check=False
+    ).stdout
+
+
+def wait_until_following(lab: Lab) -> None:
+    wait_for("replication", lambda: "master_link_status:up" in ask(lab, NEW, "info"))
+
+
+def ids(lab: Lab, host: str) -> set[int]:
+    return {int(line) for line in ask(lab, host, "smembers", "orders").split()}
+
+
+class Writer:
+    """Adds one order after another to whichever server takes it; keeps what was acknowledged."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._space = lab.network.namespace("client")
+        self._stop = threading.Event()
+        self.acknowledged: set[int] = set()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with inside(self._space):
+            servers = [
+                redis.Redis(host=MACHINES[host], password=PASSWORD, socket_timeout=2)
+                for host in (OLD, NEW)
+            ]
+            while not self._stop.wait(0.005):
+                number = next(_NUMBERS)
+                for server in servers:
+                    try:
+                        server.sadd("orders", number)
+                    except redis.RedisError:
+                        continue
+                    self.acknowledged.add(number)
+                    break

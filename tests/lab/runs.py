@@ -1,0 +1,78 @@
+"""Runs of small runbooks in the lab, as controllers of their own processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from runbook.journal import open_store
+from runbook.model.runstate import RunState, fold
+from tests.lab.lab import MACHINES, Lab
+
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+
+
+class Runs:
+    """Runbooks over the two web hosts and their databases, driven at the control desk.
+
+    ``databases`` is that section of the runbook, with its secrets."""
+
+    def __init__(self, lab: Lab, folder: Path, databases: str, **env: str) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.env = {**env, "RUNBOOK_PLAYBOOKS": str(PLAYBOOKS),
+                    "RUNBOOK_STATE": str(folder / "state")}
+        hosts = "".join(
+            f"    {name}: {{address: {MACHINES[name]}, user: root, identity: {lab.login_key}}}\n"
+            for name in ("east-web", "west-web")
+        )
+        config = folder / "ssh_config"
+        config.write_text("Host *\n  UserKnownHostsFile none\n  GlobalKnownHostsFile none\n")
+        self.head = (
+            "runbook: move\ninventory:\n"
+            f"  ssh_config: {config}\n  known_hosts: [{lab.known_hosts}]\n  hosts:\n{hosts}"
+            + databases
+        )
+
+    def run(self, steps: str, *, head: str = "", fail: str = "") -> tuple[int, RunState, str]:
+        file = self.folder / "runbook.yml"
+        file.write_text(self.head + head + "steps:\n" + steps)
+        done = self.lab.run(
+            "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
+            str(file), *([fail] if fail else []), env=self.env, check=False, timeout=90,
+        )
+        return done.returncode, self.state(), done.stdout + done.stderr
+
+    def start(self, steps: str) -> subprocess.Popen[bytes]:
+        """A controller of its own process; its process id is its own, too."""
+        file = self.folder / "runbook.yml"
+        file.write_text(self.head + "steps:\n" + steps)
+        return self.lab.start(
+            "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
+            str(file), env=self.env,
+        )
+
+    def asked(self) -> bool:
+        """Whether a question is open."""
+        return (self.folder / "state" / "journal.db").exists() and (
+            open_store(self.folder / "state").latest_run_id() is not None
+        ) and any(node.question for node in self.state().nodes.values())
+
+    def rollback(self) -> tuple[int, RunState, str]:
+        return self.command("rollback", "--plain", "--yes", "--why", "the test wants it")
+
+    def command(self, verb: str, *words: str) -> tuple[int, RunState, str]:
+        """`runbook VERB RUN WORDS`."""
+        done = self.lab.run(
+            "control", sys.executable, "-m", "runbook", verb, self.state().run_id, *words,
+            env=self.env, check=False, timeout=90,
+        )
+        return done.returncode, self.state(), done.stdout + done.stderr
+
+    def state(self) -> RunState:
+        store = open_store(self.folder / "state")
+        run = store.latest_run_id()
+        assert run is not None
+        plan, events = store.load(run)
+        return fold(run, plan, events)
