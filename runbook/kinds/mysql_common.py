@@ -1,0 +1,109 @@
+"""MariaDB: what its kinds ask of a server. Positions are global transaction ids (GTID)."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from runbook.errors import Refused
+from runbook.kinds.sql_common import answer
+from runbook.model.actions import ExecuteSql
+from runbook.model.database import Database
+from runbook.model.ports import DatabaseReads
+from runbook.model.secrets import mark
+
+PATIENCE = 60
+"""Seconds a follower is given to catch up."""
+
+FREEZE = (
+    # Waits for commits under way and holds new ones back: after it every session refuses.
+    "FLUSH TABLES WITH READ LOCK", "SET GLOBAL read_only = 1", "UNLOCK TABLES",
+)
+
+
+def state(mysql: DatabaseReads) -> dict[str, Any]:
+    """``role`` (primary or replica), ``of`` (its primary's host), ``running`` (both threads of
+    replication), ``read_only``, ``gtid`` (everything it has). Raises Errored, Refused."""
+    version = str(answer(mysql, "SELECT VERSION()").value)
+    if "MariaDB" not in version:
+        raise Refused(
+            f"database {mysql.database.name} is MySQL {version}: these kinds know MariaDB's "
+            "global transaction ids only",
+            hint="use sql.query and sql.assert for it",
+        )
+    # What it wrote itself and what it replayed; the greater of both in each domain.
+    read_only, binlog, replayed = answer(
+        mysql, "SELECT @@GLOBAL.read_only, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_slave_pos"
+    ).rows[0]
+    followed = answer(mysql, "SHOW ALL SLAVES STATUS").dicts()
+    one = followed[0] if followed else {}
+    return {
+        "role": "replica" if one else "primary", "of": str(one.get("Master_Host", "")),
+        "running": one.get("Slave_IO_Running") == one.get("Slave_SQL_Running") == "Yes",
+        "read_only": bool(int(read_only)), "gtid": _together(str(binlog or ""), str(replayed or "")),
+        "error": str(one.get("Last_SQL_Error") or one.get("Last_IO_Error") or ""),
+    }
+
+
+def lacks(primary: str, replica: str) -> str:
+    """Which transactions of a primary a replica lacks, in words; empty: none.
+
+    A position is ``domain-server-sequence``, one a domain, separated by commas."""
+    has = _sequences(replica)
+    missing = [
+        f"{sequence - has.get(domain, 0)} of domain {domain}"
+        for domain, sequence in _sequences(primary).items() if sequence > has.get(domain, 0)
+    ]
+    return ", ".join(missing)
+
+
+def _together(*positions: str) -> str:
+    best: dict[int, str] = {}
+    for one in ",".join(filter(None, positions)).split(","):
+        if one:
+            domain, _, sequence = one.split("-")
+            held = best.get(int(domain))
+            if held is None or int(sequence) > int(held.split("-")[2]):
+                best[int(domain)] = one
+    return ",".join(best[domain] for domain in sorted(best))
+
+
+def _sequences(gtid: str) -> dict[int, int]:
+    parts = [one.strip().split("-") for one in gtid.split(",") if one.strip()]
+    return {int(domain): int(sequence) for domain, _, sequence in parts}
+
+
+def execute(name: str, *statements: str) -> ExecuteSql:
+    return ExecuteSql(
+        database=name, statements=statements, idempotent=True, timeout=PATIENCE + 10.0
+    )
+
+
+def follow(leader: Database, *, demoted: bool) -> tuple[str, ...]:
+    """Statements by which a server follows another one. ``demoted``: it was a primary itself.
+    Raises Refused."""
+    words = dict(
+        word.partition("=")[::2] for word in shlex.split(leader.replication or "")
+    )
+    if not {"host", "user"} <= set(words):
+        raise Refused(
+            f"nobody can follow {leader.name}: `replication` is not given for it",
+            hint=f"databases: {{{leader.name}: {{replication: 'host=198.51.100.30 "
+            "user=replicator password=NAME-OF-A-SECRET'}}",
+        )
+    port = words.get("port", str(leader.port))
+    login = f"MASTER_HOST = '{words['host']}', MASTER_PORT = {int(port)}, " \
+            f"MASTER_USER = '{words['user']}'"
+    if "password" in words:
+        login += f", MASTER_PASSWORD = '{mark(words['password'])}'"
+    # MariaDB 10.10 and newer: what it wrote as a primary becomes its position as a replica.
+    how = "MASTER_USE_GTID = slave_pos"
+    if demoted:
+        how += ", MASTER_DEMOTE_TO_SLAVE = 1"
+    return ("STOP SLAVE", f"CHANGE MASTER TO {login}, {how}", "START SLAVE")
+
+
+def wait_for(gtid: str) -> str:
+    """A statement that is refused when the position is not reached in time."""
+    reached = f"MASTER_GTID_WAIT('{gtid}', {PATIENCE}) = 0"
+    return f"SELECT IF({reached}, 'reached', (SELECT 'not reached' UNION SELECT 'in time'))"

@@ -1,0 +1,87 @@
+"""The kinds ``mysql.freeze`` and ``mysql.thaw``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from runbook.errors import Refused
+from runbook.kinds.mysql_common import FREEZE, execute, state
+from runbook.kinds.sql_common import DatabaseName, server
+from runbook.model.actions import Action
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+
+
+class _ReadOnly(Kind):
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 0.3
+
+    database: DatabaseName = Field(description="The server, as declared under `databases:`.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database,)
+
+    def observe(self, reads: Reads) -> Observation:
+        seen = state(server(reads, self.database, "mysql"))
+        return Observation(
+            state={"read_only": seen["read_only"]}, evidence={"role": seen["role"]},
+            at=reads.now(),
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """Read-only or not, as it was."""
+        if before.state["read_only"]:
+            return (execute(self.database, *FREEZE),)
+        return (execute(self.database, "SET GLOBAL read_only = 0"),)
+
+
+class MysqlFreeze(_ReadOnly):
+    """Let MariaDB refuse every write of ordinary users, and wait for those under way.
+
+    `FLUSH TABLES WITH READ LOCK` waits for commits, then `read_only = 1` keeps open and new
+    sessions from writing. Only users with the right READ_ONLY ADMIN get past it: give it to none
+    that the application uses. Undone exactly.
+    """
+
+    name: ClassVar[str] = "mysql.freeze"
+    example: ClassVar[str] = """\
+- id: freeze
+  kind: mysql.freeze
+  with: {database: east-mysql}
+"""
+
+    def plan(self, before: Observation) -> Planned:
+        if before.evidence.get("role") == "replica":
+            raise Refused(f"{self.database} is a replica: freeze its primary")
+        if before.state["read_only"]:
+            return Planned(reason=f"already done: {self.database} refuses writes")
+        return Planned(actions=(execute(self.database, *FREEZE),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        ok = after.state["read_only"]
+        return Verdict(ok=ok, seen=f"{self.database} {'refuses' if ok else 'takes'} writes")
+
+
+class MysqlThaw(_ReadOnly):
+    """Let MariaDB take writes. Undone by freezing again."""
+
+    name: ClassVar[str] = "mysql.thaw"
+    example: ClassVar[str] = """\
+- id: thaw
+  kind: mysql.thaw
+  with: {database: west-mysql}
+"""
+
+    def plan(self, before: Observation) -> Planned:
+        if not before.state["read_only"]:
+            return Planned(reason=f"already done: {self.database} takes writes")
+        if before.evidence.get("role") == "replica":
+            raise Refused(f"{self.database} is a replica: promote it first, with mysql.promote")
+        return Planned(actions=(execute(self.database, "SET GLOBAL read_only = 0"),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        ok = not after.state["read_only"]
+        return Verdict(ok=ok, seen=f"{self.database} {'takes' if ok else 'refuses'} writes")

@@ -1,0 +1,200 @@
+"""The kinds ``mysql.catch_up``, ``mysql.promote`` and ``mysql.rejoin``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from runbook.errors import Errored, Refused
+from runbook.kinds._shared import CheckKind
+from runbook.kinds.mysql_common import execute, follow, lacks, state, wait_for
+from runbook.kinds.sql_common import DatabaseName, packed, server, unpacked
+from runbook.model.actions import Action
+from runbook.model.kind import Kind
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.ports import Reads
+from runbook.model.runbook import Poll
+
+
+class MysqlCatchUp(CheckKind):
+    """Wait until a replica has every transaction of its primary.
+
+    By global transaction ids, for after `mysql.freeze`. A replication that has stopped with an error
+    is told at once.
+    """
+
+    name: ClassVar[str] = "mysql.catch_up"
+    estimate: ClassVar[float] = 1.0
+    poll: ClassVar[Poll | None] = Poll(every=0.05, timeout=60.0)
+    output_names: ClassVar[dict[str, str]] = {"gtid": "the position that was reached"}
+    example: ClassVar[str] = """\
+- id: caught-up
+  kind: mysql.catch_up
+  with: {primary: east-mysql, replica: west-mysql}
+"""
+
+    primary: DatabaseName = Field(description="The server that is followed.")
+    replica: DatabaseName = Field(description="The server that follows it.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.primary, self.replica)
+
+    def observe(self, reads: Reads) -> Observation:
+        first = state(server(reads, self.primary, "mysql"))
+        second = state(server(reads, self.replica, "mysql"))
+        return Observation(evidence={"primary": first, "replica": second}, at=reads.now())
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        first, second = after.evidence["primary"], after.evidence["replica"]
+        missing = lacks(first["gtid"], second["gtid"])
+        if not missing:
+            return Verdict(
+                ok=True, seen=f"{self.replica} has everything up to {first['gtid']}",
+                outputs={"gtid": first["gtid"]},
+            )
+        if second["error"]:
+            return Verdict(ok=False, seen=f"replication to {self.replica} has stopped: "
+                           f"{second['error']}", retry=False)
+        return Verdict(ok=False, seen=f"{self.replica} lacks transactions: {missing}")
+
+
+class MysqlPromote(Kind):
+    """Make a replica the primary.
+
+    Only while the old primary refuses writes (`mysql.freeze`) and the replica has every one of its
+    transactions. It keeps refusing writes itself until `mysql.thaw`.
+
+    Undone without losing a write that the new primary has taken since: frozen again by the undo of
+    the thaw, it is followed by the old one until that has everything; then it follows in its turn.
+    """
+
+    name: ClassVar[str] = "mysql.promote"
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 0.5
+    estimate_undo: ClassVar[float | None] = 5.0
+    poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=30.0)
+    example: ClassVar[str] = """\
+- id: promote
+  kind: mysql.promote
+  with: {database: west-mysql, old: east-mysql}
+"""
+
+    database: DatabaseName = Field(description="The replica that shall be the primary.")
+    old: DatabaseName = Field(description="The primary so far; frozen by now.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database, self.old)
+
+    def observe(self, reads: Reads) -> Observation:
+        new = server(reads, self.database, "mysql")
+        old = server(reads, self.old, "mysql")
+        one, other = state(new), state(old)
+        return Observation(
+            state={"role": one["role"]}, at=reads.now(),
+            evidence={"new": one, "old": other, "database": packed(new.database),
+                      "former": packed(old.database)},
+        )
+
+    def plan(self, before: Observation) -> Planned:
+        if before.state["role"] == "primary":
+            return Planned(reason=f"already done: {self.database} is the primary")
+        new, old = before.evidence["new"], before.evidence["old"]
+        if not old["read_only"]:
+            raise Refused(
+                f"{self.old} takes writes: they would be lost", hint="freeze it, with mysql.freeze"
+            )
+        missing = lacks(old["gtid"], new["gtid"])
+        if missing:
+            raise Refused(
+                f"{self.database} lacks transactions of {self.old} ({missing}): acknowledged "
+                "writes would be lost",
+                hint="let it catch up first, with mysql.catch_up",
+            )
+        return Planned(actions=(execute(self.database, "STOP SLAVE", "RESET SLAVE ALL"),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        seen = after.state["role"]
+        return Verdict(ok=seen == "primary", seen=f"{self.database} is a {seen}")
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """What it does depends on what the new side has taken since: see :meth:`undo_from`."""
+        return self.undo_from(before, before)
+
+    def undo_from(
+        self, before: Observation, now: Observation
+    ) -> tuple[Action, ...] | Irreversible:
+        if before.state.get("role") != "replica":
+            return ()
+        new, old = (unpacked(before.evidence[key]) for key in ("database", "former"))
+        if new.replication is None or old.replication is None:
+            return Irreversible(
+                why="`replication` of both databases has to be known to follow each other"
+            )
+        seen = now.evidence["new"]
+        if not seen["read_only"]:
+            raise Errored(
+                f"{self.database} takes writes, so nobody can say when {self.old} has them all",
+                hint="freeze it: the undo of mysql.thaw does",
+            )
+        back = follow(new, demoted=not now.evidence["old"]["of"])
+        return (
+            execute(old.name, *back, wait_for(seen["gtid"]), "STOP SLAVE", "RESET SLAVE ALL"),
+            execute(new.name, *follow(old, demoted=True)),
+        )
+
+
+class MysqlRejoin(Kind):
+    """Let the old primary follow the new one, by GTID.
+
+    On the way back nothing is done here: the undo of `mysql.promote` turns both around.
+    """
+
+    name: ClassVar[str] = "mysql.rejoin"
+    idempotent: ClassVar[bool] = True
+    estimate: ClassVar[float] = 1.0
+    poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=60.0)
+    example: ClassVar[str] = """\
+- id: rejoin
+  kind: mysql.rejoin
+  with: {database: east-mysql, primary: west-mysql}
+"""
+
+    database: DatabaseName = Field(description="The server that shall follow.")
+    primary: DatabaseName = Field(description="The server that it shall follow.")
+
+    def databases(self) -> tuple[str, ...]:
+        return (self.database, self.primary)
+
+    def observe(self, reads: Reads) -> Observation:
+        own = state(server(reads, self.database, "mysql"))
+        leader = server(reads, self.primary, "mysql")
+        return Observation(
+            state={"of": own["of"]}, at=reads.now(),
+            evidence={"own": own, "leader": state(leader), "primary": packed(leader.database)},
+        )
+
+    def plan(self, before: Observation) -> Planned:
+        own, leader = before.evidence["own"], before.evidence["leader"]
+        if own["role"] == "replica" and own["running"]:
+            return Planned(reason=f"already done: {self.database} follows {own['of']}")
+        if not own["read_only"]:
+            raise Refused(f"{self.database} takes writes: they would be lost",
+                          hint="freeze it, with mysql.freeze")
+        if leader["role"] != "primary":
+            raise Refused(f"{self.primary} is no primary")
+        to = unpacked(before.evidence["primary"])
+        statements = follow(to, demoted=own["role"] == "primary")
+        return Planned(actions=(execute(self.database, *statements),))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        own = after.evidence["own"]
+        ok = own["role"] == "replica" and own["running"]
+        why = f" ({own['error']})" if own["error"] else ""
+        return Verdict(
+            ok=ok, seen=f"{self.database} {'follows' if ok else 'does not follow'} "
+            f"{self.primary}{why}"
+        )
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        return ()

@@ -1,0 +1,103 @@
+"""MariaDB on two hosts of the lab, one following the other by GTID, and somebody who writes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pymysql
+
+from tests.lab.lab import MACHINES, Lab
+from tests.lab.network import inside
+from tests.lab.processes import wait_for
+
+OLD, NEW = "east-web", "west-web"
+PASSWORD = "only-in-the-lab"
+DATA = "/srv/mariadb"
+_NUMBERS = itertools.count(1)
+_ASK = "mariadb --no-defaults -u root -S /srv/mariadb/socket -N -B -e"
+
+
+def make_pair(lab: Lab) -> None:
+    """A primary on OLD with a replica on NEW."""
+    for number, host in enumerate((OLD, NEW), 1):
+        lab[host].run(f"""set -e
+install -d -o mysql -m 755 {DATA}
+runuser -u mysql -- mariadb-install-db --no-defaults --datadir={DATA}/data \
+  --auth-root-authentication-method=normal --skip-test-db >&2
+setsid runuser -u mysql -- mariadbd --no-defaults --datadir={DATA}/data --socket={DATA}/socket \
+  --pid-file={DATA}/pid --bind-address=0.0.0.0 --server-id={number} --log-bin=binlog \
+  --log-slave-updates --gtid-strict-mode=1 --skip-name-resolve --innodb-buffer-pool-size=16M \
+  --innodb-log-file-size=8M --read-only={number - 1} </dev/null >{DATA}/log 2>&1 &
+""")
+    for host in (OLD, NEW):
+        wait_for(f"MariaDB on {host}", lambda host=host: ask(lab, host, "SELECT 1") == "1\n")
+    lab[OLD].run(f"""{_ASK} "
+CREATE USER mover@'%' IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO mover@'%';
+CREATE USER replicator@'%' IDENTIFIED BY '{PASSWORD}';
+GRANT REPLICATION SLAVE ON *.* TO replicator@'%';
+CREATE DATABASE shop; CREATE TABLE shop.orders (id BIGINT PRIMARY KEY);
+CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'; GRANT SELECT, INSERT ON shop.* TO app@'%'" """)
+    lab[NEW].run(f"""{_ASK} "RESET MASTER; CHANGE MASTER TO MASTER_HOST='{MACHINES[OLD]}',
+MASTER_USER='replicator', MASTER_PASSWORD='{PASSWORD}', MASTER_CONNECT_RETRY=1,
+MASTER_USE_GTID=slave_pos; START SLAVE" """)
+    wait_for("replication", lambda: "shop" in ask(lab, NEW, "SHOW DATABASES"))
+
+
+def ask(lab: Lab, host: str, statement: str) -> str:
+    return lab[host].run(f'{_ASK} "{statement}"', check=False).stdout
+
+
+def databases() -> str:
+    lines = ["secrets: {db: {env: DB_PASSWORD}}", "databases:"]
+    lines += [
+        f"  {name}: {{engine: mysql, host: {host}, user: mover, password: db, replication: "
+        f"'host={MACHINES[host]} user=replicator password=db'}}"
+        for name, host in (("east", OLD), ("west", NEW))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ids(lab: Lab, host: str) -> set[int]:
+    return {int(line) for line in ask(lab, host, "SELECT id FROM shop.orders").split()}
+
+
+class Writer:
+    """Writes one order after another to whichever server takes it; keeps what was
+    acknowledged."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._space = lab.network.namespace("client")
+        self._stop = threading.Event()
+        self.acknowledged: set[int] = set()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with inside(self._space):
+            servers: dict[str, pymysql.Connection[pymysql.cursors.Cursor]] = {}
+            while not self._stop.wait(0.005):
+                number = next(_NUMBERS)
+                for host in (OLD, NEW):
+                    try:
+                        if host not in servers:
+                            servers[host] = pymysql.connect(
+                                host=MACHINES[host], user="app", password=PASSWORD,
+                                autocommit=True, connect_timeout=2, read_timeout=2,
+                            )
+                        servers[host].cursor().execute(
+                            "INSERT INTO shop.orders VALUES (%s)", (number,)
+                        )
+                    except pymysql.MySQLError as fault:
+                        if fault.args[0] != 1290:  # it runs with --read-only
+                            servers.pop(host, None)
+                        continue
+                    self.acknowledged.add(number)
+                    break
