@@ -40,7 +40,8 @@ def state(mysql: DatabaseReads) -> dict[str, Any]:
     return {
         "role": "replica" if one else "primary", "of": str(one.get("Master_Host", "")),
         "running": one.get("Slave_IO_Running") == one.get("Slave_SQL_Running") == "Yes",
-        "read_only": bool(int(read_only)), "gtid": _together(str(binlog or ""), str(replayed or "")),
+        "read_only": bool(int(read_only)),
+        "gtid": _together(str(binlog or ""), str(replayed or "")),
         "error": str(one.get("Last_SQL_Error") or one.get("Last_IO_Error") or ""),
     }
 

@@ -20,8 +20,8 @@ from runbook.model.runbook import Poll
 class MysqlCatchUp(CheckKind):
     """Wait until a replica has every transaction of its primary.
 
-    By global transaction ids, for after `mysql.freeze`. A replication that has stopped with an error
-    is told at once.
+    By global transaction ids, for after `mysql.freeze`. A replication that has stopped with an
+    error is told at once.
     """
 
     name: ClassVar[str] = "mysql.catch_up"

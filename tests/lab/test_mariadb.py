@@ -11,9 +11,9 @@ from runbook.errors import ExitCode
 from runbook.model.state import RunPhase
 from tests.lab import mariadb
 from tests.lab.lab import Lab
+from tests.lab.mariadb import NEW, OLD, Writer, ids
 from tests.lab.needs import marks, without
 from tests.lab.processes import wait_for
-from tests.lab.mariadb import NEW, OLD, Writer, ids
 from tests.lab.runs import Runs
 
 pytestmark = [*marks, without("mariadbd")]
