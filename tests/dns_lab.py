@@ -11,7 +11,7 @@ from typing import Any
 
 from runbook.errors import NotFound
 from runbook.model.actions import Action, ActionKey, ActionResult, ChangeRecordSet
-from runbook.model.dns import Zone
+from runbook.model.dns import Change, Zone
 from runbook.model.endpoints import Endpoints
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Verdict
@@ -87,6 +87,7 @@ class Lab:
     transport: DnsTransport
     zone: Zone
     given: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    begun: list[Change] = field(default_factory=list)
 
     # What kinds read (model.ports.Reads, as far as DNS kinds use it)
     @property
@@ -101,6 +102,9 @@ class Lab:
             raise NotFound(f"no outputs of {step}")
         return self.given[step]
 
+    def record_changes(self, zone: str) -> tuple[Change, ...]:
+        return tuple(self.begun)
+
     def with_secret(self, secret: str) -> DnsTransport:
         return DnsTransport(
             (self.zone,), secrets=OneSecret(secret), clock=self.clock,
@@ -112,6 +116,7 @@ class Lab:
 
     def perform(self, action: Action) -> ActionResult:
         assert isinstance(action, ChangeRecordSet)
+        self.begun += action.changes
         return self.transport.perform(action, KEY)
 
     def do(self, kind: Kind, polls: int = 90) -> tuple[Observation, Observation, Verdict]:

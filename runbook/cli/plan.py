@@ -59,7 +59,7 @@ def zone_records(plan: Plan) -> dict[str, tuple[RRset, ...]]:
     from runbook.transports.dns.zonefile import read_zone_file
 
     return {
-        zone.name: read_zone_file(Path(plan.directory) / zone.file, zone.name)
+        zone.called: read_zone_file(Path(plan.directory) / zone.file, zone.name)
         for zone in plan.zones
         if zone.file is not None
     }

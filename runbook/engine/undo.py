@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runbook.engine.actions_json import actions_from_json, to_json
-from runbook.engine.checks import observe_until
+from runbook.engine.checks import Looked, observe_until
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
 from runbook.engine.mishaps import PASSING, words
@@ -27,6 +27,9 @@ from runbook.model.state import NodeState
 _CUT_SHORT = frozenset({NodeState.STARTED, NodeState.IN_DOUBT})
 SETTLED = frozenset({NodeState.ROLLED_BACK, NodeState.IRREVERSIBLE})
 _DEFAULT_POLL = Poll(every=1.0, timeout=30.0)
+
+
+_Undo = tuple[Action, ...] | Irreversible
 
 
 def needs_undo(state: RunState, node: Node) -> bool:
@@ -80,7 +83,11 @@ class _NodeUndo:
         if not isinstance(actions, Irreversible) and not actions:
             self._restored("nothing to undo")
             return
-        now = kind.observe(self.reads)
+        looked, actions = self._look_back(kind, actions)
+        if looked.observation is None:
+            self._failed(looked.verdict.seen)
+            return
+        now = looked.observation
         known = bool(self.before.state)
         if known and now.state == self.before.state and self.node.undo is None:
             self._restored("the world is as it was before the step")
@@ -94,6 +101,9 @@ class _NodeUndo:
             return
         if isinstance(actions, Irreversible):
             self._irreversible(actions.why)
+            return
+        if not actions:
+            self._restored("nothing to undo any more")
             return
         number = self.status.undo_number + 1
         actions = complete(actions, self.step)
@@ -125,10 +135,27 @@ class _NodeUndo:
         args = render_late(self.ctx, self.step, self.node, self.node.args, self.node.late)
         return self.ctx.kind_of(self.step.kind, args)
 
-    def _actions(self, kind: Kind) -> tuple[Action, ...] | Irreversible:
+    def _actions(self, kind: Kind) -> _Undo:
         if self.node.undo is not None:
             return (RunCommand(host=self.node.host, script=self.node.undo),)
         return kind.undo(self.before)
+
+    def _look_back(
+        self, kind: Kind, actions: _Undo
+    ) -> tuple[Looked, _Undo]:
+        """What is there now, and the actions that fit it; looked at again where nobody could be
+        asked, as long as the kind polls."""
+        chosen = actions
+
+        def look() -> tuple[Observation, Verdict]:
+            nonlocal chosen
+            now = kind.observe(self.reads)
+            if self.node.undo is None:
+                chosen = kind.undo_from(self.before, now)
+            return now, Verdict(ok=True, seen="")
+
+        looked = observe_until(self.ctx, look, kind.poll)
+        return looked, chosen
 
     def _drifted(self, now: Observation) -> bool:
         """Only a verified step left a state that is known; half-done work cannot drift."""

@@ -41,6 +41,7 @@ _BUILT_IN: dict[str, str] = {
     "dns.inventory": "runbook.kinds.dns_inventory:DnsInventory",
     "dns.ttl": "runbook.kinds.dns_ttl:DnsTtl",
     "dns.wait_ttl": "runbook.kinds.dns_wait_ttl:DnsWaitTtl",
+    "dns.wait_back": "runbook.kinds.dns_wait_back:DnsWaitBack",
     "dns.flip": "runbook.kinds.dns_flip:DnsFlip",
     "dns.verify": "runbook.kinds.dns_verify:DnsVerify",
     "dns.restore_ttl": "runbook.kinds.dns_restore_ttl:DnsRestoreTtl",

@@ -117,7 +117,7 @@ while [ "$n" -gt 0 ]; do
   n=$((n - 1))
 done
 [ -z "$lost" ] || exit 3
-rmdir "$saved" 2>/dev/null || :
+rmdir "$saved" "${{saved%/*}}" 2>/dev/null || :
 """
 
 

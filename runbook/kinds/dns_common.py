@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from runbook.errors import Errored, NotFound
-from runbook.model.dns import Change, NameServer, RRset, Zone
+from runbook.model.dns import Change, NameServer, RRset, Zone, zone_origin
 from runbook.model.dns_literals import parse_networks
 from runbook.model.duration import parse_duration
 from runbook.model.ports import Reads
@@ -58,14 +58,9 @@ def provider_evidence(reads: Reads, zone: Zone) -> dict[str, Any]:
     return {**told, "caution": zone.caution} if zone.caution else told
 
 
-def zone_name(name: str) -> str:
-    """Absolute, lower case, with a final dot."""
-    return name.strip().lower().rstrip(".") + "."
-
-
 def absolute(name: str, zone: str) -> str:
     """A name as people write it: ``@``, ``www``, ``www.shop.example`` or with a final dot."""
-    text, origin = name.strip().lower(), zone_name(zone)
+    text, origin = name.strip().lower(), zone_origin(zone)
     if text in {"@", ""}:
         return origin
     if text.endswith("."):
@@ -136,7 +131,7 @@ def poll_servers(
         return str(server), found
 
     if not servers:
-        return {}, (f"{zone.name}: no authoritative server to ask",)
+        return {}, (f"{zone.called}: no authoritative server to ask",)
     with ThreadPoolExecutor(max_workers=min(MAX_SERVERS_AT_ONCE, len(servers))) as pool:
         served = dict(pool.map(one_server, servers))
     return served, tuple(

@@ -25,10 +25,10 @@ from runbook.kinds.dns_common import (
     provider_evidence,
     reversed_all,
     to_json,
-    zone_name,
 )
 from runbook.model.actions import Action, ChangeRecordSet
-from runbook.model.dns import Change, RRset
+from runbook.model.dns import Change, RRset, zone_name, zone_origin
+from runbook.model.dns_occluded import split_occluded
 from runbook.model.dns_rewrite import AddressMap, Rewriting, holds, rewriting
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -98,7 +98,7 @@ class DnsFlip(Kind):
 
     def observe(self, reads: Reads) -> Observation:
         zone = reads.dns.zone(self.zone)
-        records = reads.dns.records(zone)
+        records, _ = split_occluded(reads.dns.records(zone), zone.name)
         found = [one for one in self._at_names(records) if self._touches(one)]
         keys = [label(one) for one in found]
         served, unknown = poll_servers(reads, zone, keys, self.except_servers)
@@ -189,7 +189,10 @@ class DnsFlip(Kind):
 
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
         """What it would change in the given records of its zone. Pure; for an offline plan."""
-        return self._rewriting(records.get(zone_name(self.zone), ())).changes
+        given, _ = split_occluded(
+            records.get(zone_name(self.zone), ()), zone_origin(self.zone)
+        )
+        return self._rewriting(given).changes
 
     def _at_names(self, records: Iterable[RRset]) -> list[RRset]:
         return only_names(records, self.names, self.zone)

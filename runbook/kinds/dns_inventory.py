@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from runbook.kinds.dns_common import Addresses, Texts
 from runbook.model.actions import Action
+from runbook.model.dns import RRset, zone_origin
 from runbook.model.dns_affected import affected, follow_ups
+from runbook.model.dns_literals import parse_networks
+from runbook.model.dns_occluded import split_occluded
+from runbook.model.dns_rewrite import holds
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
@@ -22,7 +26,8 @@ class DnsInventory(Kind):
     The zone is read whole (AXFR). Found are A and AAAA, the hints of HTTPS and SVCB, SPF
     (``ip4:``, ``ip6:``, ``a``, ``mx``, ``include``), URLs in URI, CAA and NAPTR, and everything
     that leads there by name inside the zones given: CNAME, DNAME, MX, SRV, NS, PTR, wildcards.
-    ``follow_ups`` lists what a person has to see to: DKIM, TLSA, SSHFP, glue at the parent.
+    ``follow_ups`` lists what a person has to see to: DKIM, TLSA, SSHFP, glue at the parent, and
+    old addresses below a delegation, which no server gives.
 
     With ``expect: none`` it is the proof that nothing leads to the old side any more.
     """
@@ -47,6 +52,12 @@ class DnsInventory(Kind):
         default="any", description="Whether it must find something (some) or nothing (none)."
     )
 
+    @model_validator(mode="after")
+    def _one_view_of_each(self) -> DnsInventory:
+        if len({zone_origin(name) for name in self.zone}) < len(self.zone):
+            raise ValueError("`zone` names one zone twice; look at each view of it by itself")
+        return self
+
     def preview(self) -> tuple[str, ...]:
         wanted = "" if self.expect == "any" else f", {self.expect} expected"
         return (
@@ -54,11 +65,14 @@ class DnsInventory(Kind):
         )
 
     def observe(self, reads: Reads) -> Observation:
-        records = [
-            rrset
-            for name in self.zone
-            for rrset in reads.dns.records(reads.dns.zone(name))
-        ]
+        records: list[RRset] = []
+        unseen: list[RRset] = []
+        for name in self.zone:
+            given, hidden = split_occluded(
+                reads.dns.records(reads.dns.zone(name)), zone_origin(name)
+            )
+            records += given
+            unseen += hidden
         found = [
             {
                 "name": one.rrset.name, "type": one.rrset.rtype, "ttl": one.rrset.ttl,
@@ -67,6 +81,11 @@ class DnsInventory(Kind):
             for one in affected(records, self.points_at)
         ]
         notes = [str(one) for one in follow_ups(records, self.points_at)]
+        notes += [
+            f"{one.name} {one.rtype}: no server gives it, it lies below a delegation or DNAME: "
+            "nothing moves it, remove it"
+            for one in unseen if holds(one, parse_networks(self.points_at))
+        ]
         return Observation(state={"records": found, "follow_ups": notes}, at=reads.now())
 
     def plan(self, before: Observation) -> Planned:

@@ -68,7 +68,7 @@ class DnsRestoreTtl(Kind):
             reads, zone, [label(one) for one in present], self.except_servers
         )
         return Observation(
-            state={"zone": zone.name, "restore": wanted, "records": to_json(present)},
+            state={"zone": zone.called, "restore": wanted, "records": to_json(present)},
             evidence={"served": served, "provider": provider_evidence(reads, zone)},
             unknown=unknown, at=reads.now(),
         )

@@ -24,11 +24,11 @@ from runbook.kinds.dns_common import (
     provider_evidence,
     reversed_all,
     to_json,
-    zone_name,
 )
 from runbook.model.actions import Action, ChangeRecordSet
-from runbook.model.dns import Change, RRset
+from runbook.model.dns import Change, RRset, zone_name, zone_origin
 from runbook.model.dns_affected import affected
+from runbook.model.dns_occluded import split_occluded
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
@@ -148,9 +148,10 @@ class DnsTtl(Kind):
         return f"nothing in {self.zone}{names} leads to {', '.join(self.points_at)}"
 
     def _lowerable(self, records: Iterable[RRset]) -> list[RRset]:
+        given, _ = split_occluded(records, zone_origin(self.zone))
         found = [
             one.rrset
-            for one in affected(records, self.points_at)
+            for one in affected(given, self.points_at)
             if one.literal or one.rrset.rtype in _LINKS
         ]
         return only_names(found, self.names, self.zone)

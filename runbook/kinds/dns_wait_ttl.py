@@ -17,6 +17,7 @@ from runbook.kinds.dns_common import (
     poll_servers,
 )
 from runbook.model.actions import Action, WaitFor
+from runbook.model.dns import Zone
 from runbook.model.dns_ttl import CachedSet, moment, negative_ttl, no_old_answer, old_side_off
 from runbook.model.duration import format_duration
 from runbook.model.kind import Kind
@@ -86,7 +87,7 @@ class DnsWaitTtl(Kind):
         sets: Mapping[str, Any] = source["sets"]
         cached = _cached(source["what"], sets)
         if self.negative:
-            cached += self._negative(reads, sets, zone.name)
+            cached += self._negative(reads, sets, zone)
         if cached:
             deadline = no_old_answer(cached, skew=self.skew, extra=self.extra)
             until, why = deadline.until, deadline.why
@@ -135,13 +136,15 @@ class DnsWaitTtl(Kind):
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         return ()
 
-    def _negative(self, reads: Reads, sets: Mapping[str, Any], zone: str) -> list[CachedSet]:
-        soa = reads.dns.get(reads.dns.zone(zone), zone, "SOA")
+    def _negative(self, reads: Reads, sets: Mapping[str, Any], zone: Zone) -> list[CachedSet]:
+        soa = reads.dns.get(zone, zone.name, "SOA")
         if soa is None:
             return []
         since = max(one["seen_new_at"] for one in sets.values())
         return [
-            CachedSet(name=f"{zone} (no such name)", old_ttl=negative_ttl(soa), last_old=since)
+            CachedSet(
+                name=f"{zone.called} (no such name)", old_ttl=negative_ttl(soa), last_old=since
+            )
         ]
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from runbook.kinds.dead_mans_switch import disarm
+from runbook.kinds._dead_mans_switch import disarm
 from runbook.kinds.postgres_common import role, running, shutdown_lsn, start, stop
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action

@@ -7,8 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
+from runbook.kinds._dead_mans_switch import arm, heartbeat, remove
 from runbook.kinds._shared import Duration
-from runbook.kinds.dead_mans_switch import arm, heartbeat, remove
 from runbook.kinds.postgres_common import FREEZE, back_to, frozen, psql, role
 from runbook.kinds.sql_common import DatabaseName, answer, packed, run_of, server, unpacked
 from runbook.model.actions import Action, ExecuteSql

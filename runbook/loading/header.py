@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, cast, get_args
 
 from runbook.loading.fields import Context, Fields, check_id, describe
-from runbook.model.dns import PROVIDERS, Zone
+from runbook.model.dns import PROVIDERS, Zone, zone_name, zone_origin
 from runbook.model.runbook import (
     Budget,
     OnFailure,
@@ -28,7 +28,7 @@ ZONE_KEYS = (
 _NEEDED = {"powerdns": ("endpoint", "key"), "cloudflare": ("key",), "file": ("file",)}
 _HAS_API = ("powerdns", "route53", "cloudflare")
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ZONE_NAME = re.compile(r"([A-Za-z0-9_*-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+_ZONE_NAME = re.compile(r"([A-Za-z0-9_*-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?(@[A-Za-z0-9_-]+)?")
 
 
 def read_policy(ctx: Context, raw: Any) -> Policy:
@@ -97,12 +97,15 @@ def read_zones(
     found: dict[str, Zone] = {}
     for name, value in raw.items():
         path: ValuePath = ("zones", name)
-        absolute = name.lower().rstrip(".") + "."
+        called = zone_name(name)
         if not _ZONE_NAME.fullmatch(name):
-            ctx.fault_at_key(path, f"`{name}` is not the name of a zone", "like shop.example")
+            ctx.fault_at_key(
+                path, f"`{name}` is not the name of a zone",
+                "like shop.example, or shop.example@inside for a view of it",
+            )
             continue
-        if absolute in found:
-            ctx.fault_at_key(path, f"the zone {absolute} stands here a second time")
+        if called in found:
+            ctx.fault_at_key(path, f"the zone {called} stands here a second time")
             continue
         fields = Fields(ctx, path, {} if value is None else value, ZONE_KEYS, f"zone `{name}`")
         key = fields.text("key")
@@ -114,8 +117,9 @@ def read_zones(
         provider = fields.choice("provider", tuple(PROVIDERS)) or "rfc2136"
         endpoint = fields.text("endpoint")
         _check_provider(fields, provider, endpoint)
-        found[absolute] = Zone(
-            name=absolute,
+        zone = Zone(
+            name=zone_origin(name),
+            view=called.partition("@")[2],
             provider=provider,
             servers=fields.texts("servers"),
             secondaries=fields.texts("secondaries"),
@@ -125,7 +129,23 @@ def read_zones(
             endpoint=endpoint,
             zone_id=fields.text("zone_id"),
         )
+        same = next((one for one in found.values() if _same_place(one, zone)), None)
+        if same is not None:
+            ctx.fault_at_key(
+                path, f"nothing tells {called} and {same.called} apart: both lead to one place",
+                "give each view its own servers, key or zone_id",
+            )
+        found[called] = zone
     return tuple(found.values())
+
+
+def _same_place(one: Zone, other: Zone) -> bool:
+    """Whether two views of one name would be asked and changed at the same place."""
+    def place(zone: Zone) -> Zone:
+        return zone.model_copy(
+            update={"view": "", "secondaries": (), "resolvers": (), "servers": zone.servers[:1]}
+        )
+    return place(one) == place(other)
 
 
 def _check_provider(fields: Fields, provider: str, endpoint: str | None) -> None:

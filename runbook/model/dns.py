@@ -55,12 +55,29 @@ class Change(_Frozen):
         return one.key
 
 
+def zone_name(text: str) -> str:
+    """What a zone is called in a run: absolute, lower case, with a final dot: ``shop.example.``.
+
+    Where several views of one zone are declared, ``shop.example@inside`` names one of them.
+    """
+    name, _, view = text.strip().lower().partition("@")
+    bare = name.rstrip(".")
+    return f"{bare}@{view}" if view else f"{bare}."
+
+
+def zone_origin(text: str) -> str:
+    """The domain name of a zone that is given as people write it, view or not."""
+    return zone_name(text.partition("@")[0])
+
+
 class NameServer(_Frozen):
     """One address of one authoritative server."""
 
     name: str
     address: str
     port: int = 53
+    key: str | None = None
+    """Name of the secret that questions are signed with, where the key opens a view."""
 
     def __str__(self) -> str:
         known_by_address = self.address in self.name
@@ -71,7 +88,8 @@ class Answer(_Frozen):
     """What one server said to one question.
 
     ``rcode`` is ``NOERROR``, ``NXDOMAIN``, ``SERVFAIL``, … or ``UNREACHABLE`` where nobody
-    answered. ``rrset`` is the set at the end of the CNAME chain, ``chain`` the links on the way.
+    answered, ``BADKEY`` where the server does not take the key of the view. ``rrset`` is the set
+    at the end of the CNAME chain, ``chain`` the links on the way.
     ``at`` is the run's time (Unix seconds) *after* the answer had arrived.
     """
 
@@ -116,7 +134,10 @@ class Zone(_Frozen):
     """A zone as the runbook declares it: who serves it and how it is changed."""
 
     name: str
-    """Absolute, with a final dot."""
+    """The domain name: absolute, with a final dot."""
+    view: str = ""
+    """Which of several zones of this name (split horizon): ``shop.example@inside``. Questions to
+    the servers of a view are signed with its ``key``, by which a server tells views apart."""
     provider: str = "rfc2136"
     """One of ``PROVIDERS``."""
     servers: tuple[str, ...] = ()
@@ -136,10 +157,20 @@ class Zone(_Frozen):
     resolvers: tuple[str, ...] = ()
 
     @property
+    def called(self) -> str:
+        """What it is called in a run; see :func:`zone_name`."""
+        return zone_name(f"{self.name}@{self.view}")
+
+    @property
+    def question_key(self) -> str | None:
+        """Name of the secret that questions to its servers are signed with."""
+        return self.key if self.view and self.provider == "rfc2136" else None
+
+    @property
     def caution(self) -> str:
         """What a person should know before this zone is changed; empty where it is guarded."""
         if self.provider == "file":
-            return f"{self.name} is only known as a file (provider: file): it cannot be changed"
+            return f"{self.called} is only known as a file (provider: file): it cannot be changed"
         caps = PROVIDERS.get(self.provider)
         if caps is None or caps.cas == "server":
             return ""

@@ -48,7 +48,7 @@ class Endpoints(BaseModel):
     """Environment of commands on the controller itself: a folder of the world is their home,
     and ssh, rsync and curl see the world only."""
     tsig: dict[str, str] = Field(default_factory=dict)
-    """Made-up TSIG keys, ``name:algorithm:base64``, by the absolute name of each zone whose
+    """Made-up TSIG keys, ``name:algorithm:base64``, by what each zone is called whose
     provider has an API in production: this world's own name server stands for it."""
     fail: tuple[str, ...] = ()
     """Steps that are made to fail after they acted: faults of a rehearsal."""

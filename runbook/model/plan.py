@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from runbook.model.database import Database
-from runbook.model.dns import Zone
+from runbook.model.dns import Zone, zone_name
 from runbook.model.inventory import Inventory
 from runbook.model.runbook import Budget, OnFailure, OutputSpec, Policy, Poll, Retry, Window
 from runbook.model.secrets import SecretRef
@@ -159,5 +159,5 @@ class Plan(_Frozen):
         return {key: tuple(value) for key, value in after.items()}
 
     def zone(self, name: str) -> Zone | None:
-        wanted = name.lower().rstrip(".") + "."
-        return next((zone for zone in self.zones if zone.name == wanted), None)
+        wanted = zone_name(name)
+        return next((zone for zone in self.zones if zone.called == wanted), None)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from runbook.errors import TemplateFault
-from runbook.model.dns import Change, RRset
+from runbook.model.dns import Change, RRset, zone_name
 from runbook.model.kind import Kind
 from runbook.model.plan import Check, Node, Plan, PlannedStep
 from runbook.planning.scope import CALLER_WHEN
@@ -22,7 +22,7 @@ from runbook.templating.values import unprotect
 _STAND_IN = "‹"
 
 Records = Mapping[str, tuple[RRset, ...]]
-"""Record sets of zones, by the zone's absolute name."""
+"""Record sets of zones, by what each is called in the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ def preview(
     found: dict[str, StepPreview] = {}
     for step in plan.steps:
         changes = _changes(step, kinds[step.kind], present)
-        for change in changes:
-            _apply(change, present)
+        for zone, change in changes:
+            _apply(change, present[zone])
         found[step.id] = StepPreview(
             step.id,
             _doings(plan, step, kinds),
             tuple(sorted(outputs_read(plan, step))),
             _condition(step.when, step.scope),
-            changes,
+            tuple(change for _, change in changes),
         )
     return found
 
@@ -162,15 +162,25 @@ def _check(
 
 def _changes(
     step: PlannedStep, kind: type[Kind], present: Mapping[str, Mapping[tuple[str, str], RRset]]
-) -> tuple[Change, ...]:
+) -> tuple[tuple[str, Change], ...]:
+    """Each with the zone it belongs to: no name tells which of several views is meant."""
     if not present or kind.differences is Kind.differences:
         return ()
     zones = {zone: tuple(sets.values()) for zone, sets in present.items()}
-    made: dict[tuple[str, str], Change] = {}
+    made: dict[tuple[str, tuple[str, str]], Change] = {}
     for node in step.nodes:
         for change in _differences(kind, node, zones):
-            made[change.key] = change
-    return tuple(made.values())
+            zone = _zone_of(change.key[0], node, zones)
+            if zone is not None:
+                made[(zone, change.key)] = change
+    return tuple((zone, change) for (zone, _), change in made.items())
+
+
+def _zone_of(name: str, node: Node, zones: Records) -> str | None:
+    named = zone_name(str(node.args.get("zone", "")))
+    if named in zones:
+        return named
+    return max((one for one in zones if f".{name}".endswith(f".{one}")), key=len, default=None)
 
 
 def _differences(kind: type[Kind], node: Node, zones: Records) -> tuple[Change, ...]:
@@ -178,14 +188,8 @@ def _differences(kind: type[Kind], node: Node, zones: Records) -> tuple[Change, 
     return () if node.late else kind.model_validate(node.args).differences(zones)
 
 
-def _apply(change: Change, present: dict[str, dict[tuple[str, str], RRset]]) -> None:
-    name = change.key[0]
-    zone = max(
-        (one for one in present if name == one or name.endswith(f".{one}")), key=len, default=None
-    )
-    if zone is None:
-        return
+def _apply(change: Change, sets: dict[tuple[str, str], RRset]) -> None:
     if change.after is None:
-        present[zone].pop(change.key, None)
+        sets.pop(change.key, None)
     else:
-        present[zone][change.key] = change.after
+        sets[change.key] = change.after

@@ -90,6 +90,11 @@ class NameService:
             for name, file in self._config.zones.items()
         }
         for zone in self._plan.zones:
+            if zone.view:
+                raise self._invalid(
+                    f"zones: {zone.called} is a view, and a sandbox has one view of a zone only; "
+                    "rehearse it with --level probe"
+                )
             if zone.name not in paths and zone.file is not None:
                 paths[zone.name] = Path(self._plan.directory, zone.file)
             if zone.name not in paths:
@@ -116,7 +121,7 @@ class NameService:
             if zone.provider != "rfc2136":
                 made_up = base64.b64encode(secrets.token_bytes(32)).decode()
                 keys[f"sandbox.{zone.name}"] = ("hmac-sha256", made_up)
-                self.tsig[zone.name] = f"sandbox.{zone.name}:hmac-sha256:{made_up}"
+                self.tsig[zone.called] = f"sandbox.{zone.name}:hmac-sha256:{made_up}"
         return keys
 
     def _fill_endpoints(self, sites: Mapping[str, str | None]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from runbook.errors import NotFound
 from runbook.model.actions import Action, ActionKey, ActionResult
+from runbook.model.dns import Change
 from runbook.model.inventory import Inventory
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -60,6 +61,9 @@ class LocalWorld:
 
     def outputs(self, step: str) -> Mapping[str, Any]:
         raise NotFound(f"no step {step}")
+
+    def record_changes(self, zone: str) -> tuple[Change, ...]:
+        return ()
 
     def read_local(self, path: str) -> bytes:
         return (self.root / path).read_bytes()

@@ -9,12 +9,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from runbook.errors import NotFound
+from runbook.errors import Errored, NotFound
 from runbook.kinds.dns_flip import DnsFlip
 from runbook.kinds.dns_inventory import DnsInventory
 from runbook.kinds.dns_restore_ttl import DnsRestoreTtl
 from runbook.kinds.dns_ttl import DnsTtl
 from runbook.kinds.dns_verify import DnsVerify
+from runbook.kinds.dns_wait_back import DnsWaitBack
 from runbook.kinds.dns_wait_ttl import DnsWaitTtl
 from runbook.model.actions import ChangeRecordSet, WaitFor
 from runbook.model.dns import Change
@@ -26,7 +27,7 @@ BOTH: dict[str, Any] = {"zone": "shop.example", "from": [OLD, OLD6], "to": [NEW,
 LOWER = DnsTtl(zone="shop.example", points_at=(OLD, OLD6), ttl=60)
 FLIP = DnsFlip.model_validate(BOTH)
 ALL: tuple[type[Kind], ...] = (
-    DnsInventory, DnsTtl, DnsWaitTtl, DnsFlip, DnsVerify, DnsRestoreTtl,
+    DnsInventory, DnsTtl, DnsWaitTtl, DnsFlip, DnsVerify, DnsRestoreTtl, DnsWaitBack,
 )
 
 
@@ -376,12 +377,24 @@ def test_what_every_server_answers_is_verified() -> None:
           "expect": [f"v=spf1 ip4:{OLD} a mx -all", '"site-verification=1"']}, True),
         ({"name": "@", "type": "TXT", "expect": ["site-verification=1"]}, False),
         ({"name": "api", "expect": ["192.0.2.99", OLD]}, True),
+        ({"name": "shop", "type": "address", "expect": [OLD, OLD6]}, True),
+        ({"name": "shop", "type": "address", "expect": [OLD, NEW6]}, False),
+        ({"name": "shop", "type": "address", "expect": [NEW, OLD6]}, False),
+        ({"name": "shop", "type": "address", "expect": OLD6}, True),
+        ({"name": "mail", "type": "address", "expect": [OLD, OLD6]}, False),
+        ({"name": "nope", "type": "address", "expect": []}, True),
+        ({"name": "shop", "type": "address", "expect": []}, False),
     ],
 )
 def test_values_are_compared_by_meaning(lab: Lab, ask: Mapping[str, Any], ok: bool) -> None:
     kind = DnsVerify.model_validate({"zone": "shop.example", **ask})
     seen = see(lab, kind)
     assert kind.verify(seen, seen).ok is ok
+
+
+def test_two_views_of_a_zone_are_not_looked_at_as_one() -> None:
+    with pytest.raises(ValidationError, match="each view of it by itself"):
+        DnsInventory.model_validate({"zone": ["a.example", "A.example@x"], "points_at": OLD})
 
 
 def test_somebody_must_be_asked(lab: Lab) -> None:
@@ -429,3 +442,70 @@ def flip_under_the_eyes_of_users(lab: Lab) -> None:
     _, _, drained = lab.do(DnsWaitTtl(of="flip"))
     assert drained.ok
     assert users() == {NEW}
+
+
+STAYS = DnsWaitBack(zone="shop.example", points_at=(NEW, NEW6), ttl=60, skew=5)
+
+
+def test_without_a_flip_the_way_back_does_not_wait(lab: Lab) -> None:
+    before, _, verdict = lab.do(STAYS)
+    assert verdict.ok
+    lab.do(LOWER)
+    assert STAYS.undo_from(before, see(lab, STAYS)) == ()
+
+
+def test_the_way_back_waits_until_the_new_answer_is_forgotten(lab: Lab) -> None:
+    before, _, _ = lab.do(STAYS)
+    lab.do(LOWER)
+    flipped_from, flipped, _ = lab.do(FLIP)
+    with pytest.raises(Errored, match=NEW):
+        STAYS.undo_from(before, see(lab, STAYS))
+    lab.undo(FLIP, flipped_from, flipped)
+    now = see(lab, STAYS)
+    (wait,) = STAYS.undo_from(before, now)  # type: ignore[misc]
+    assert isinstance(wait, WaitFor)
+    assert wait.until == lab.now() + 60 + 5
+    assert "old TTL 60s" in wait.why
+    lab.clock.wait(wait.until)
+    later = now.model_copy(update={"at": lab.now()})
+    assert STAYS.undo_from(before, later) == (), "what has passed is not waited for again"
+
+
+def test_a_ttl_that_was_restored_is_waited_for(lab: Lab) -> None:
+    before, _, _ = lab.do(STAYS)
+    _, _, lowered = lab.do(LOWER)
+    lab.given["lower-ttl"] = lowered.outputs
+    flipped_from, _, _ = lab.do(FLIP)
+    restored_from, restored, _ = lab.do(DnsRestoreTtl(of="lower-ttl"))
+    restore = DnsRestoreTtl(of="lower-ttl")
+    lab.undo(restore, restored_from, restored)
+    lab.undo(FLIP, flipped_from, see(lab, FLIP))
+    (wait,) = STAYS.undo_from(before, see(lab, STAYS))  # type: ignore[misc]
+    assert isinstance(wait, WaitFor)
+    assert wait.until == lab.now() + 3600 + 5
+
+
+def test_a_server_that_still_gives_the_new_answer_starts_no_wait() -> None:
+    with dns_lab(lag=30.0) as lab:
+        before, _, _ = lab.do(STAYS)
+        lab.do(LOWER)
+        flipped_from, _, _ = lab.do(FLIP)
+        for action in FLIP.undo(flipped_from):  # type: ignore[union-attr]
+            assert lab.perform(action).ok
+        with pytest.raises(Errored, match="ns2"):
+            STAYS.undo_from(before, see(lab, STAYS))
+        lab.clock.move(31)
+        (wait,) = STAYS.undo_from(before, see(lab, STAYS))  # type: ignore[misc]
+        assert wait.until == lab.now() + 65, "reckoned from when the last server was seen"
+    unknown = see_without_secondary()
+    with pytest.raises(Errored, match="nobody can tell"):
+        STAYS.undo_from(before, unknown)
+
+
+def see_without_secondary() -> Observation:
+    """After a flip that was taken back, with a secondary that is gone."""
+    with dns_lab() as lab:
+        flipped_from, flipped, _ = lab.do(FLIP)
+        lab.undo(FLIP, flipped_from, flipped)
+        lab.secondary.stop()
+        return see(lab, STAYS)

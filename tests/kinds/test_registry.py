@@ -111,6 +111,6 @@ def test_two_packages_with_one_name(acme: Path) -> None:
 def test_every_file_of_a_kind_is_in_the_table() -> None:
     folder = Path(kinds.__file__).parent
     listed = {found.__module__.rpartition(".")[2] for found in registry().values()}
-    helpers = {"dns_common"}
+    helpers = {path.stem for path in folder.glob("*_common.py")}
     on_disk = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
     assert on_disk - helpers == listed

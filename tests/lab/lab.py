@@ -88,9 +88,11 @@ class Lab:
     def open(
         cls, zone: str = DEFAULT_ZONE, *, files: Mapping[str, Mapping[str, str]] | None = None,
         disk: Mapping[str, str] | None = None, keep: bool = False,
+        more_zones: Sequence[names.Served] = (),
     ) -> Lab:
-        """All of it, up. ``files``: more files by host and absolute path; ``disk``: sizes of
-        disks other than DISK_SIZE; ``keep``: it outlives this process, see ``make lab-down``."""
+        """All of it, up. ``zone``: text of ZONE; ``more_zones`` are served beside it; ``files``:
+        more files by host and absolute path; ``disk``: sizes of disks other than DISK_SIZE;
+        ``keep``: it outlives this process, see ``make lab-down``."""
         leftovers.sweep()
         lab_id = f"{leftovers.PREFIX}{secrets.token_hex(3)}"
         new = Path(tempfile.mkdtemp(prefix=".lab-", dir=leftovers.base()))
@@ -99,7 +101,7 @@ class Lab:
         new.chmod(0o755)
         lab = cls(lab_id, new.rename(leftovers.base() / lab_id))
         try:
-            lab._build(zone, files or {}, disk or {})
+            lab._build(zone, files or {}, disk or {}, more_zones)
         except BaseException:
             lab.close()
             raise
@@ -122,14 +124,16 @@ class Lab:
         self.close()
 
     def _build(
-        self, zone: str, files: Mapping[str, Mapping[str, str]], disk: Mapping[str, str]
+        self, zone: str, files: Mapping[str, Mapping[str, str]], disk: Mapping[str, str],
+        more_zones: Sequence[names.Served],
     ) -> None:
         self.network.open()
         keys = self._keys()
+        public = dict.fromkeys((ZONE, *(one.zone for one in more_zones if not one.view)))
         roles = {
-            "ns1": names.primary(ZONE, zone), "ns2": names.secondary(ZONE),
-            "east-resolver": names.resolver(RESOLVERS["east"], ZONE),
-            "west-resolver": names.resolver(RESOLVERS["west"], ZONE),
+            "ns1": names.primary(ZONE, zone, more_zones), "ns2": names.secondary(*public),
+            "east-resolver": names.resolver(RESOLVERS["east"], *public),
+            "west-resolver": names.resolver(RESOLVERS["west"], *public),
         }
         for name, address in MACHINES.items():
             role = roles.get(name, {})
@@ -152,8 +156,10 @@ class Lab:
                 (desk / Path(path).name).write_text(text)
         for machine in self.machines.values():
             machine.wait_up()
-        # Up is not yet of use: the secondary has to have the zone.
-        wait_for(f"ns2 serves {ZONE}", lambda: bool(self.dig("@" + names.SECONDARY, ZONE, "SOA")))
+        # Up is not yet of use: the secondary has to have the zones.
+        wait_for("ns2 serves every zone", lambda: all(
+            self.dig("@" + names.SECONDARY, one, "SOA") for one in public
+        ))
 
     def _keys(self) -> dict[str, tuple[str, str]]:
         """(private, public) by host; that of ``""`` is for logging in, from and to anywhere."""

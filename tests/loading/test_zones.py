@@ -61,3 +61,29 @@ def test_the_schema_knows_the_providers() -> None:
     book["zones"] = {"a.example": {"provider": "pigeon"}}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(book, schema)
+
+
+def test_views_of_one_zone(load: Load) -> None:
+    one, other = load(
+        f"{HEAD}zones: {{Shop.Example: {{servers: ns1}}, "
+        f"Shop.Example.@Inside: {{servers: ns1, key: k}}}}\n{STEPS}"
+    ).zones
+    assert (one.name, one.called, one.question_key) == ("shop.example.", "shop.example.", None)
+    assert (other.name, other.called) == ("shop.example.", "shop.example@inside")
+    assert other.question_key == "k"
+
+
+@pytest.mark.parametrize(
+    ("zones", "words"),
+    [
+        ("{a.example: {servers: ns1}, a.example@x: {servers: [ns1, ns2]}}", "nothing tells a.ex"),
+        ("{a.example@x: {key: k}, a.example@y: {key: k}}", "give each view its own servers, key"),
+        ("{a.example@x: {}, A.example.@X: {key: k}}", "a.example@x stands here a second time"),
+        ("{'a.example@': {}}", "`a.example@` is not the name of a zone"),
+        ("{'a.example@x.y': {}}", "is not the name of a zone"),
+    ],
+)
+def test_views_that_nothing_tells_apart_are_refused(load: Load, zones: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load(f"{HEAD}zones: {zones}\n{STEPS}")
+    assert words in caught.value.render()

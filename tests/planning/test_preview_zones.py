@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook.kinds import registry
-from runbook.model.dns import Zone
+from runbook.model.dns import Change, RRset, Zone
 from runbook.planning import build_plan
 from runbook.planning.preview import preview
 from tests.planning.builders import Book
@@ -32,3 +32,22 @@ def test_a_provider_that_cannot_swap_is_named_where_the_zone_is_changed(provider
 @pytest.mark.parametrize("provider", ["rfc2136", "route53"])
 def test_of_one_that_swaps_nothing_is_said(provider: str) -> None:
     assert lines(provider)["flip"] == ("in Shop.Example: 192.0.2.1 → 192.0.2.2",)
+
+
+def test_each_view_has_differences_of_its_own() -> None:
+    """Two zones of one name: what a step changes in one, the other still holds."""
+    old = RRset(name="www.shop.example.", rtype="A", ttl=60, rdatas=("192.0.2.1",))
+    views = ("shop.example.", "shop.example@inside")
+    book = Book(zones=(
+        Zone(name="shop.example.", servers=("ns1",)),
+        Zone(name="shop.example.", view="inside", servers=("ns2",)),
+    ))
+    for number, view in enumerate((*views, views[0])):
+        book = book.step(f"flip-{number}", "dns.flip", args={
+            "zone": view, "from": "192.0.2.1", "to": "192.0.2.2", "names": ["www"],
+        })
+    plan = build_plan(book.runbook(), kinds=registry())
+    found = preview(plan, registry(), dict.fromkeys(views, (old,)))
+    moved = Change(before=old, after=old.model_copy(update={"rdatas": ("192.0.2.2",)}))
+    assert [one.changes for one in found.values()] == [(moved,), (moved,), ()]
+    assert plan.zone("Shop.Example.@Inside") == plan.zones[1]

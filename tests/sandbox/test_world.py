@@ -268,6 +268,16 @@ def test_a_wrong_sandbox_file_is_explained_and_leaves_nothing(
     assert not (tmp_path / "w").exists()
 
 
+def test_a_sandbox_does_not_pretend_to_have_views(tmp_path: Path) -> None:
+    plan = shop_plan()
+    inside = plan.zones[0].model_copy(update={"view": "inside"})
+    plan = plan.model_copy(update={"zones": (*plan.zones, inside)})
+    with pytest.raises(InvalidInput) as caught:
+        start_world(plan, SHOP / "sandbox.yml", tmp_path / "w")
+    assert "shop.example@inside is a view" in caught.value.render()
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_program_that_fails_at_the_beginning_is_explained(tmp_path: Path) -> None:
     plan = shop_plan().model_copy(update={"zones": ()})
     path = sandbox_file(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from runbook.model.actions import ChangeRecordSet
 from runbook.model.dns import Change, NameServer, RRset, Zone
 from runbook.model.endpoints import Endpoints
 from runbook.transports.dns import DnsTransport, read_zone_file
+from runbook.transports.dns.provider import Outcome, Present
+from runbook.transports.dns.rfc2136 import Rfc2136
 from runbook.transports.dns.servers import parse_server
 from tests.dns_lab import KEY, NEW, OLD, SECRET, SHOP, HandClock, Lab, OneSecret, dns_lab
 
@@ -428,3 +430,28 @@ def test_servers_are_written_in_several_ways(text: str, wanted: tuple[str, int])
 def test_a_server_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(ValueError, match="is not a server"):
         parse_server("ns1:abc")
+
+
+@pytest.mark.parametrize(("late", "ok"), [(2, True), (99, False)])
+def test_a_server_that_shows_a_change_late_is_looked_at_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, late: int, ok: bool
+) -> None:
+    """BIND with inline-signing says yes first, and signs and shows the new set afterwards."""
+    stale = [WWW] * late
+    present, apply = Rfc2136.present, Rfc2136.apply
+    accepted: list[Outcome] = []
+
+    def applied(self: Rfc2136, zone: Zone, changes: tuple[Change, ...]) -> Outcome:
+        accepted.append(apply(self, zone, changes))
+        return accepted[-1]
+
+    def seen(self: Rfc2136, zone: Zone, keys: Sequence[tuple[str, str]]) -> Present:
+        if accepted and stale:
+            return {WWW.key: stale.pop()}
+        return present(self, zone, keys)
+
+    monkeypatch.setattr(Rfc2136, "apply", applied)
+    monkeypatch.setattr(Rfc2136, "present", seen)
+    result = lab.perform(change(WWW, to(NEW)))
+    assert result.ok is ok
+    assert ok or "accepted the update but does not hold it" in result.detail

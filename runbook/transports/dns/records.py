@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -17,6 +18,7 @@ import dns.rdataclass
 import dns.rdataset
 import dns.rdatatype
 import dns.rdtypes.svcbbase
+import dns.rrset
 import dns.zone
 
 from runbook.model.dns import Answer, RRset
@@ -108,13 +110,33 @@ def zone_records(zone: dns.zone.Zone) -> tuple[RRset, ...]:
     return tuple(sorted(found, key=lambda one: one.key))
 
 
+def referral(
+    reply: dns.message.Message, name: str, wanted: dns.rdatatype.RdataType
+) -> list[dns.rrset.RRset]:
+    """The set at a (canonical) name as a referral gives it: the NS set of a delegation, or glue.
+
+    That is how a server shows what the zone holds there (RFC 1034 section 4.3.2, step 3b).
+    """
+    if reply.answer or reply.flags & dns.flags.AA:
+        return []
+    cuts = [one.name for one in reply.authority if one.rdtype == dns.rdatatype.NS]
+    return [
+        one for one in (*reply.authority, *reply.additional)
+        if one.rdtype == wanted and canonical_name(one.name) == name
+        and any(one.name.is_subdomain(cut) for cut in cuts)
+    ]
+
+
 def to_answer(
     reply: dns.message.Message, server: str, name: str, rtype: str, *, aa: bool, at: float
 ) -> Answer:
-    """The answer section read along its CNAME chain from ``name``."""
+    """The answer section read along its CNAME chain from ``name``, or a referral's glue."""
     wanted = parse_type(rtype)
-    sets = {(canonical_name(one.name), one.rdtype): one for one in reply.answer}
     at_name, chain, found = canonical_name(name), [], None
+    sets = {
+        (canonical_name(one.name), one.rdtype): one
+        for one in (*reply.answer, *referral(reply, at_name, wanted))
+    }
     for _ in range(_MAX_CHAIN):
         final = sets.get((at_name, wanted))
         link = sets.get((at_name, dns.rdatatype.CNAME))

@@ -2,9 +2,11 @@
 
 Compare-and-swap is the server's own: every set's prior value is a prerequisite. Value
 prerequisites leave out the TTL, so the SOA read beforehand is one too: while it stands, nothing
-in the zone has changed since, TTLs included. All changes go in one message, which is atomic
-(section 3.7). A set is always replaced as a whole: servers differ in what one added record does
-to the rest.
+in the zone has changed since, TTLs included. A server that signs a copy of the zone (BIND:
+``inline-signing``) checks against the unsigned one, whose serial nobody is shown: there the values
+are guarded by the server and the TTLs by having been read right before. All changes go in one
+message, which is atomic (section 3.7). A set is always replaced as a whole: servers differ in what
+one added record does to the rest.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from runbook.transports.dns.records import (
     canonical_name,
     parse_rdatas,
     parse_type,
+    referral,
     to_rrset,
     zone_records,
 )
@@ -99,6 +102,7 @@ class Rfc2136:
         refused = inadmissible(zone, changes)
         if refused is not None:
             return refused
+        refused_with: RRset | None = None
         for _ in range(_TRIES):
             soa = self._query(zone, zone.name, "SOA")
             if soa is None:
@@ -107,10 +111,14 @@ class Rfc2136:
             if any(present[change.key] != change.before for change in changes):
                 return Conflict()
             try:
-                message = _message(zone, soa, changes)
+                # Nothing changed around the refusal: it is this SOA that does not stand there.
+                message = _message(zone, None if soa == refused_with else soa, changes)
                 reply = self._wire.update(server, message, key)
             except dns.exception.TooBig:
-                return Rejected(f"{len(changes)} changes do not fit into one update of 64 KiB")
+                return Rejected(
+                    f"{len(changes)} changes do not fit into one update of 64 KiB; nothing was "
+                    "sent. Move them in several steps, each with some of the `names`"
+                )
             code = reply.rcode()
             if code == dns.rcode.NOERROR:
                 return Applied()
@@ -118,6 +126,7 @@ class Rfc2136:
                 raise Unsure(f"{server} answered SERVFAIL")
             if code not in _PREREQUISITE:
                 return Rejected(_refusal(server, zone, code, signed=key is not None))
+            refused_with = soa
         raise Errored(
             f"{zone.name} was changed by others {_TRIES} times while one update was tried; "
             "nothing was changed",
@@ -137,8 +146,9 @@ class Rfc2136:
                 f"{server} answered {text} when asked for {name} {rtype}",
                 hint=f"is it the primary of {zone.name}, and may we ask it?",
             )
-        for rrset in reply.answer:
-            if rrset.rdtype == parse_type(rtype) and canonical_name(rrset.name) == name:
+        wanted = parse_type(rtype)
+        for rrset in (*reply.answer, *referral(reply, name, wanted)):
+            if rrset.rdtype == wanted and canonical_name(rrset.name) == name:
                 return to_rrset(rrset.name, rrset)
         return None
 
@@ -153,10 +163,13 @@ def _wildcards(name: str, origin: str) -> list[str]:
     return out
 
 
-def _message(zone: Zone, soa: RRset, changes: tuple[Change, ...]) -> dns.update.UpdateMessage:
+def _message(
+    zone: Zone, soa: RRset | None, changes: tuple[Change, ...]
+) -> dns.update.UpdateMessage:
     """Prerequisites first, then every deletion, then every addition (A → CNAME works so)."""
     message = dns.update.UpdateMessage(zone.name)
-    _present(message, soa)
+    if soa is not None:
+        _present(message, soa)
     for change in changes:
         if change.before is None:
             message.absent(dns.name.from_text(change.key[0]), change.key[1])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dns.flags
 import dns.message
 import dns.rdatatype
+import dns.tsig
 
 from runbook.errors import Errored
 from runbook.model.dns import NameServer, Zone
@@ -44,16 +45,22 @@ def is_address(text: str) -> bool:
 class Servers:
     """Finds name servers and their addresses."""
 
-    def __init__(self, wire: Wire, endpoints: Endpoints | None) -> None:
+    def __init__(
+        self, wire: Wire, endpoints: Endpoints | None,
+        key: Callable[[NameServer], dns.tsig.Key | None],
+    ) -> None:
+        """``key``: what questions to a server are signed with."""
         self._wire = wire
         self._endpoints = endpoints
+        self._key = key
 
     def primary(self, zone: Zone) -> NameServer:
         """The first configured server, else the one the SOA names. Raises Errored."""
-        if zone.servers:
-            return next(self._configured(zone.servers[0]))
-        for server in self._by_name(self._soa_master(zone)):
-            return server
+        for server in (
+            self._configured(zone.servers[0]) if zone.servers
+            else self._by_name(self._soa_master(zone))
+        ):
+            return _for(zone, server)
         raise Errored(f"no name server of {zone.name} is known", hint="give `servers:` of the zone")
 
     def all(self, zone: Zone) -> tuple[NameServer, ...]:
@@ -74,7 +81,7 @@ class Servers:
             for server in several or tuple(self._by_name(name)):
                 found.setdefault((server.address, server.port), server)
         found.setdefault((primary.address, primary.port), primary)
-        return tuple(found.values())
+        return tuple(_for(zone, server) for server in found.values())
 
     def _configured(self, entry: str) -> Iterator[NameServer]:
         host, port = parse_server(entry)
@@ -139,7 +146,7 @@ class Servers:
             reply = self._wire.ask_own_resolver(query)
         else:
             query.flags &= ~dns.flags.RD
-            reply = self._wire.ask(server, query)
+            reply = self._wire.ask(server, query, self._key(server))
         out: list[str] = []
         for rrset in reply.answer:
             if rrset.rdtype != dns.rdatatype.from_text(rtype):
@@ -152,6 +159,10 @@ class Servers:
                 else:
                     out.append(rdata.address)
         return tuple(sorted(out))
+
+
+def _for(zone: Zone, server: NameServer) -> NameServer:
+    return server.model_copy(update={"key": zone.question_key})
 
 
 def _system_soa(zone: str) -> tuple[str, ...]:

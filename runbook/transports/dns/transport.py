@@ -25,6 +25,7 @@ from runbook.model.dns import (
     ProviderCaps,
     RRset,
     Zone,
+    zone_name,
 )
 from runbook.model.endpoints import Endpoints
 from runbook.model.ports import Clock, Resolution
@@ -43,10 +44,13 @@ from runbook.transports.dns.records import canonical_name, canonical_set, parse_
 from runbook.transports.dns.rfc2136 import Rfc2136
 from runbook.transports.dns.route53 import Route53
 from runbook.transports.dns.servers import Servers, is_address, parse_server
-from runbook.transports.dns.wire import Unsure, Wire, parse_tsig
+from runbook.transports.dns.wire import KeyRefused, Unsure, Wire, parse_tsig
 
 _LOOKS = 3
 """Looks, a second apart, for what came of an update nobody answered: it may still be under way."""
+
+_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between looks at a zone that took an update and still shows what was before."""
 
 
 class Secrets(Protocol):
@@ -76,12 +80,12 @@ class DnsTransport:
         timeout: float = 3.0,
         api_timeout: float = 15.0,
     ) -> None:
-        self._zones = {canonical_name(zone.name): zone for zone in zones}
+        self._zones = {zone.called: zone for zone in zones}
         self._secrets = secrets
         self._clock = clock
         self._endpoints = endpoints
         self._wire = Wire(endpoints, timeout)
-        self._servers = Servers(self._wire, endpoints)
+        self._servers = Servers(self._wire, endpoints, self._question_key)
         self._providers: dict[str, Provider] = {
             "rfc2136": Rfc2136(self._wire, self._servers.primary, self._key),
             "file": FileZone(directory or Path()),
@@ -91,7 +95,7 @@ class DnsTransport:
         }
 
     def zone(self, name: str) -> Zone:
-        found = self._zones.get(canonical_name(name))
+        found = self._zones.get(zone_name(name))
         if found is None:
             known = ", ".join(sorted(self._zones)) or "none"
             raise NotFound(
@@ -138,9 +142,10 @@ class DnsTransport:
         if not recursive:
             query.flags &= ~dns.flags.RD
         try:
-            reply = self._wire.ask(server, query)
-        except Errored:
-            return Answer(server=label, rcode="UNREACHABLE", rrset=None, at=self._clock.now())
+            reply = self._wire.ask(server, query, self._question_key(server))
+        except Errored as fault:
+            rcode = "BADKEY" if isinstance(fault, KeyRefused) else "UNREACHABLE"
+            return Answer(server=label, rcode=rcode, rrset=None, at=self._clock.now())
         return to_answer(
             reply, label, name, rtype,
             aa=bool(reply.flags & dns.flags.AA), at=self._clock.now(),
@@ -187,12 +192,18 @@ class DnsTransport:
         return Resolution(outcome="unknown", detail=_drift(changes, present, provider.caps).detail)
 
     def _look(self, provider: Provider, zone: Zone, changes: tuple[Change, ...]) -> Present:
-        """Read after an accepted change. Raises InDoubt where nobody answers any more."""
+        """Read after an accepted change, with patience for a server that shows it a moment later
+        (BIND's ``inline-signing``). Raises InDoubt where nobody answers any more."""
         try:
+            for pause in _PAUSES:
+                present = provider.present(zone, _keys(changes))
+                if not any(present[one.key] == one.before != one.after for one in changes):
+                    return present
+                self._clock.wait(self._clock.now() + pause)
             return provider.present(zone, _keys(changes))
         except Errored as fault:
             raise InDoubt(
-                f"the update of {zone.name} was accepted but cannot be read back: {fault}",
+                f"the update of {zone.called} was accepted but cannot be read back: {fault}",
                 hint="look at the zone; `runbook resume` asks again",
             ) from fault
 
@@ -217,12 +228,12 @@ class DnsTransport:
                 )
         if present is not None and _all_before(changes, present, provider.caps):
             raise Errored(
-                f"the update of {zone.name} got no answer ({why}); the zone is unchanged",
+                f"the update of {zone.called} got no answer ({why}); the zone is unchanged",
                 hint="check the name server; trying again is safe, the change is guarded",
             )
         seen = "" if present is None else f"; {_drift(changes, present, provider.caps).detail}"
         raise InDoubt(
-            f"the update of {zone.name} was sent and its outcome is unknown ({why}{asked}){seen}",
+            f"the update of {zone.called} was sent and its outcome is unknown ({why}{asked}){seen}",
             hint="look at the zone; `runbook resume` asks again and repeats nothing",
         )
 
@@ -240,10 +251,15 @@ class DnsTransport:
             hint=f"known: {', '.join(sorted(self._providers))}",
         )
 
+    def _question_key(self, server: NameServer) -> dns.tsig.Key | None:
+        if server.key is None:
+            return None
+        return parse_tsig(server.key, self._secrets.value(server.key))
+
     def _key(self, zone: Zone) -> dns.tsig.Key | None:
         if zone.provider != "rfc2136":
             # Only in a sandbox: the zone's own key opens an API and is none of TSIG's.
-            made_up = self._endpoints.tsig.get(zone.name) if self._endpoints is not None else None
+            made_up = self._endpoints.tsig.get(zone.called) if self._endpoints is not None else None
             return parse_tsig("the sandbox's own", made_up) if made_up is not None else None
         if zone.key is None:
             return None
