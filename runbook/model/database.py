@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 Engine = Literal["postgres", "mysql", "redis", "pgbouncer"]
 
 PORTS: dict[str, int] = {"postgres": 5432, "mysql": 3306, "redis": 6379, "pgbouncer": 6432}
-"""Every engine with its usual port. ``mysql`` is MySQL and MariaDB; ``pgbouncer`` is its console."""
+"""Every engine with its usual port. ``mysql`` is MySQL and MariaDB, ``pgbouncer`` its console."""
 
 
 class _Frozen(BaseModel):

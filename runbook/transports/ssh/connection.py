@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import getpass
 import logging
+import random
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,12 @@ from runbook.transports.ssh.known_hosts import SYSTEM_FILES, USER_FILES, KnownHo
 # paramiko reports every fault twice, as an exception and to a log; the exception is enough.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+"""Asked for first (RFC 5647): one operation a packet, where paramiko's own first choice needs a
+cipher and a MAC computed in Python."""
+
 Via = Callable[[str, int], paramiko.Channel]
 """Opens a channel to an address and port from an inventory host that was opened before."""
 
@@ -46,6 +54,8 @@ class Timeouts:
     channel: float = 10.0
     keepalive: int = 10
     silence: float = 20.0
+    throttled: float = 15.0
+    """How long a server is asked again that drops connections before anybody has logged in."""
 
 
 class ChannelsExhausted(Exception):
@@ -105,12 +115,31 @@ class Connector:
         self._endpoints = endpoints
         self._timeouts = timeouts
         self._lock = threading.Lock()
+        self._pause = threading.Event()
+        """Never set: a pause is a pause."""
         self._config: Any = None
         self._known: dict[tuple[Path, ...], KnownHosts] = {}
 
     def open(self, host: Host, via: Via | None = None) -> Connection:
         """Raises HostKeyRefused or Errored; nothing has been sent to the host then but the
-        attempt to log in."""
+        attempt to log in.
+
+        sshd drops connections at random while many others log in (``MaxStartups``,
+        sshd_config(5)): such a one is made again, later and later.
+        """
+        end = time.monotonic() + self._timeouts.throttled
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return self._open(host, via)
+            except Errored as fault:
+                if not _dropped(fault.__cause__) or time.monotonic() + pause > end:
+                    raise
+            # Not all at the same moment again.
+            self._pause.wait(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _open(self, host: Host, via: Via | None) -> Connection:
         with self._lock:
             connection = self._prepare(host, jumped=via is not None)
         chain = _chain(connection)
@@ -175,6 +204,8 @@ class Connector:
             offered = made.get_security_options()
             first = [item for item in wanted if item in offered.key_types]
             offered.key_types = (*first, *(i for i in offered.key_types if i not in first))
+            quick = [cipher for cipher in _CIPHERS if cipher in offered.ciphers]
+            offered.ciphers = (*quick, *(i for i in offered.ciphers if i not in quick))
             return made
 
         # A dict of its own: fabric may have handed out the one of its shared configuration.
@@ -228,6 +259,16 @@ class _Check(paramiko.MissingHostKeyPolicy):
         self._known.check(self._name, self._port, key.get_name(), key.asbytes(), self._label)
 
 
+def _no_key(fault: BaseException) -> bool:
+    """paramiko's word for having nothing to log in with."""
+    return "No authentication methods available" in str(fault)
+
+
+def _dropped(fault: BaseException | None) -> bool:
+    """Whether the server hung up before it had said who it is: nobody was let in."""
+    return isinstance(fault, paramiko.SSHException) and "protocol banner" in str(fault)
+
+
 def _tune(sock: socket.socket, silence: float) -> None:
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -254,7 +295,7 @@ def _tell(host: Host, connection: Any, fault: BaseException) -> Errored | None:
             f"{place}: the private key has a passphrase{after}",
             hint="load it into the agent (ssh-add) before you start",
         )
-    if isinstance(fault, paramiko.AuthenticationException):
+    if isinstance(fault, paramiko.AuthenticationException) or _no_key(fault):
         return Errored(
             f"{place}: login refused ({fault}){after}",
             hint=f"try `ssh {connection.original_host}` as {getpass.getuser()}; check user, key "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from runbook.errors import Errored
 from runbook.model.inventory import Host
 from runbook.transports.ssh.connection import ChannelsExhausted, Connection
 from runbook.transports.ssh.protocol import Hello
+from runbook.transports.ssh.send import send_file
 from runbook.transports.ssh.session import (
     ChannelWire,
     ProcessWire,
@@ -107,6 +108,7 @@ class RemoteLink:
         self._connection: Connection | None = None
         self._sftp: paramiko.SFTPClient | None = None
         self._sftp_lock = threading.Lock()
+        self._without_sftp = False
         self._closing = threading.Event()
         self._sessions = SessionPool(host.name, limit, self._open, on_hello)
 
@@ -154,6 +156,10 @@ class RemoteLink:
         with self._sftp_lock:
             try:
                 sftp = self._open_sftp()
+                if sftp is None:
+                    with self._channel() as channel:
+                        send_file(channel, target, source)
+                    return target
                 with sftp.open(f"{target}.part", "wb") as file:
                     sftp.chmod(f"{target}.part", 0o600)
                     file.set_pipelined(True)
@@ -209,25 +215,48 @@ class RemoteLink:
                 f"{self._host.name}: {fault}", hint="the login needs a home it can write to"
             ) from fault
 
-    def _open_sftp(self) -> paramiko.SFTPClient:
-        """One SFTP channel, kept. Where the host allows no further one, idle runners make room."""
+    def _open_sftp(self) -> paramiko.SFTPClient | None:
+        """One SFTP channel, kept; None where the server has no SFTP (Dropbear, often)."""
         sftp = self._sftp
         if sftp is not None:
             channel = sftp.get_channel()
             if channel is not None and not channel.closed:
                 return sftp
+        if self._without_sftp:
+            return None
+        channel = self._next_channel()
+        channel.settimeout(START_TIMEOUT)
+        try:
+            channel.invoke_subsystem("sftp")
+            self._sftp = paramiko.SFTPClient(channel)
+        except (paramiko.SSHException, EOFError):
+            channel.close()
+            if not self.connection().alive:
+                raise
+            self._without_sftp = True
+            return None
+        return self._sftp
+
+    @contextlib.contextmanager
+    def _channel(self) -> Iterator[paramiko.Channel]:
+        channel = self._next_channel()
+        channel.settimeout(START_TIMEOUT)
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    def _next_channel(self) -> paramiko.Channel:
+        """A channel beside the runners'. Where the host allows no further one, idle ones make
+        room."""
         connection = self.connection()
         try:
-            channel = connection.session()
+            return connection.session()
         except ChannelsExhausted:
             # Wait for our turn at a runner, and take over its channel.
             with self._sessions.lease() as session:
                 session.close()
-                channel = self._freed(connection)
-        channel.settimeout(START_TIMEOUT)
-        channel.invoke_subsystem("sftp")
-        self._sftp = paramiko.SFTPClient(channel)
-        return self._sftp
+                return self._freed(connection)
 
     def _freed(self, connection: Connection) -> paramiko.Channel:
         """A channel in place of one just closed: sshd counts that until its process has ended."""
