@@ -45,7 +45,8 @@ def lab() -> Iterator[Lab]:
         machine.run("ln -s /bin/busybox /srv/ash; echo /srv/ash >>/etc/shells")
         for name, shell in SHELLS.items():
             machine.run(
-                f"useradd -m -p '*' -s {shell} {name} && install -d -m 700 -o {name} ~{name}/.ssh && "
+                f"useradd -m -p '*' -s {shell} {name} && "
+                f"install -d -m 700 -o {name} ~{name}/.ssh && "
                 f"install -m 600 -o {name} /root/.ssh/authorized_keys ~{name}/.ssh/"
             )
         machine.run("echo 'echo noise of a login; printf \"\\\\033[1mmore\"' >>~bash/.bashrc; "
