@@ -6,7 +6,8 @@ drifted and a person decides), and afterwards it must be what was journaled befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import Looked, observe_until
@@ -94,7 +95,7 @@ class _NodeUndo:
             return
         if not self.accept_drift and self._drifted(now):
             self._failed(
-                f"drift: the present state is not what this step left; {_difference(self, now)}. "
+                f"drift: the present state is not what this step left; {self._left(now)}. "
                 f"Nothing was undone here. To overwrite it: runbook rollback "
                 f"{self.ctx.state.run_id} --accept-drift {self.step.id}"
             )
@@ -164,6 +165,11 @@ class _NodeUndo:
         after = Observation.model_validate(self.status.after)
         return bool(after.state) and now.state not in (after.state, self.before.state)
 
+    def _left(self, now: Observation) -> str:
+        """What has changed since this step."""
+        after = Observation.model_validate(self.status.after or {})
+        return _difference(after.state, now.state)
+
     def _perform(self, number: int, actions: Sequence[Action], *, resuming: bool) -> None:
         results = perform_all(self.ctx, self.node.id, "undo", number, actions, resuming=resuming)
         if results and not results[-1].ok:
@@ -182,7 +188,7 @@ class _NodeUndo:
         def look() -> tuple[Observation, Verdict]:
             now = kind.observe(self.reads)
             ok = now.state == self.before.state
-            return now, Verdict(ok=ok, seen="as before" if ok else _difference(self, now))
+            return now, Verdict(ok=ok, seen="as before" if ok else _difference(self.before.state, now.state))
 
         looked = observe_until(self.ctx, look, kind.poll or _DEFAULT_POLL)
         if looked.verdict.ok:
@@ -225,12 +231,28 @@ class _NodeUndo:
         self._event("rollback_failed", error=error)
 
 
-def _difference(undo: _NodeUndo, now: Observation) -> str:
-    want = undo.before.state
-    keys = sorted(k for k in {*want, *now.state} if want.get(k) != now.state.get(k))
-    shown = [f"{k}: is {_short(now.state.get(k))}, was {_short(want.get(k))}" for k in keys[:4]]
-    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-    return "; ".join(shown) + more
+def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    parts = list(_differences(was, now))
+    more = f" and {len(parts) - 4} more" if len(parts) > 4 else ""
+    return "; ".join(parts[:4]) + more
+
+
+def _differences(was: Any, now: Any, at: str = "") -> Iterator[str]:
+    """``place: is this, was that``, down to where two states really differ."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*was, *now}):
+            yield from _differences(was.get(key), now.get(key), f"{at}.{key}" if at else str(key))
+    elif isinstance(was, list) and isinstance(now, list):
+        lost = [item for item in was if item not in now]
+        new = [item for item in now if item not in was]
+        if len(lost) == len(new):
+            for one, other in zip(lost, new, strict=True):
+                yield from _differences(one, other, at)
+        else:
+            yield from (f"{at}: is there, was not: {_short(item)}" for item in new)
+            yield from (f"{at}: is gone: {_short(item)}" for item in lost)
+    elif was != now:
+        yield f"{at}: is {_short(now)}, was {_short(was)}"
 
 
 def _short(value: object) -> str:
