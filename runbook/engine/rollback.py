@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
+from runbook.engine.side_by_side import side_by_side
 from runbook.engine.undo import SETTLED, needs_undo, undo_node
 from runbook.errors import NotFound, Refused
 from runbook.journal import Draft
@@ -89,14 +90,16 @@ def run_rollback(ctx: RunContext, *, tick: Callable[[], None]) -> RunPhase:
         if name not in involved:
             return True
         step = ctx.plan.by_id[name]
-        for node in step.nodes:
-            if needs_undo(ctx.state, node):
-                if ctx.signals.stop.is_set():
-                    raise Stopping
-                with ctx.slots:
-                    undo_node(
-                        ctx, step, node, accept_drift=name in ctx.state.accept_drift
-                    )
+        todo = [node for node in step.nodes if needs_undo(ctx.state, node)]
+        width = step.batch or max(1, len(todo))
+        drift = name in ctx.state.accept_drift
+        for start in range(0, len(todo), width):
+            if ctx.signals.stop.is_set():
+                raise Stopping
+            side_by_side(
+                ctx, todo[start : start + width],
+                lambda node: undo_node(ctx, step, node, accept_drift=drift), ctx.signals.stop,
+            )
         return all(
             not ctx.status(n.id).intended or ctx.status(n.id).state in SETTLED for n in step.nodes
         )

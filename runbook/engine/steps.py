@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from enum import StrEnum
 
 from runbook.engine.attempt import run_node
 from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.late import condition_holds
+from runbook.engine.side_by_side import batches, side_by_side
 from runbook.errors import TemplateFault
 from runbook.journal import Draft
-from runbook.model.plan import Node, PlannedStep
+from runbook.model.plan import PlannedStep
 from runbook.model.runstate import RunState
 from runbook.model.state import FINISHED, NodeState, RunPhase
 
@@ -51,15 +51,22 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
         for moment in (step.at, step.not_before):
             if moment is not None and not ctx.clock.wait(moment, ctx.halt):
                 return StepOutcome.STOPPED
-        size = step.batch or len(todo)
-        for start in range(0, len(todo), size):
+        for number, nodes in enumerate(batches(step, todo)):
+            if number and step.soak:
+                _soak(ctx, step.soak)
             _while_paused(ctx)
-            _batch(ctx, step, todo[start : start + size])
+            side_by_side(ctx, nodes, lambda node: run_node(ctx, step, node), ctx.halt)
             if _failures(ctx, step) > step.max_failures:
                 break
     except Stopping:
         return StepOutcome.STOPPED
     return _outcome(ctx, step)
+
+
+def _soak(ctx: RunContext, seconds: float) -> None:
+    """Between two batches: what the first did shall have time to show."""
+    if not ctx.clock.wait(ctx.now() + seconds, ctx.halt):
+        raise Stopping
 
 
 def _while_paused(ctx: RunContext) -> None:
@@ -80,37 +87,3 @@ def _outcome(ctx: RunContext, step: PlannedStep) -> StepOutcome:
     if any(ctx.status(n.id).state is NodeState.IN_DOUBT for n in step.nodes):
         return StepOutcome.IN_DOUBT
     return StepOutcome.FINISHED if finished(ctx.state, step) else StepOutcome.FAILED
-
-
-def _batch(ctx: RunContext, step: PlannedStep, nodes: list[Node]) -> None:
-    """Run nodes at the same time, as many as there are slots. Raises what a node raised."""
-    if len(nodes) == 1:
-        with ctx.slots:
-            run_node(ctx, step, nodes[0])
-        return
-    faults: list[BaseException] = []
-
-    def body(node: Node) -> None:
-        try:
-            run_node(ctx, step, node)
-        except BaseException as fault:  # noqa: BLE001 - raised again below, in the step's thread
-            faults.append(fault)
-        finally:
-            ctx.slots.release()
-
-    threads = []
-    for node in nodes:
-        ctx.slots.acquire()
-        if faults or ctx.halt.is_set():
-            ctx.slots.release()
-            break
-        thread = threading.Thread(target=body, args=(node,), name=f"node {node.id}")
-        thread.start()
-        threads.append(thread)
-    for thread in threads:
-        thread.join()
-    hard = [f for f in faults if not isinstance(f, Stopping)]
-    if hard:
-        raise hard[0]
-    if faults or len(threads) < len(nodes):
-        raise Stopping

@@ -109,19 +109,46 @@ def read_undo(fields: Fields) -> str | dict[str, Any] | bool | None:
     return None
 
 
-def read_batch(fields: Fields) -> int | str | None:
-    """Nodes at a time: a number, or a percentage like ``25%``."""
-    value = fields.now("batch")
-    if value is None:
-        return None
+def read_batch(fields: Fields) -> tuple[int | str, ...]:
+    """Nodes at a time: a number, a percentage like ``25%``, or a list of them, a ramp."""
+    value = fields.raw.get("batch")
+    if not isinstance(value, list):
+        share = _share(fields.now("batch"))
+        if share is None and value is not None:
+            fields.wrong("batch", "a number of nodes or a percentage like 25%", value,
+                         "or a ramp: [1, 10%, 50%]")
+        return () if share is None else (share,)
+    found = []
+    for index, item in enumerate(value):
+        share = _share(item)
+        if share is None:
+            fields.ctx.fault((*fields.where("batch"), index), "`batch` wants numbers of nodes or "
+                             "percentages like 25% in its list")
+        else:
+            found.append(share)
+    return tuple(found)
+
+
+def read_max_failures(fields: Fields) -> int | str:
+    """Nodes that may fail: a number, or a percentage."""
+    value = fields.now("max_failures")
+    if value in (None, 0):
+        return 0
+    share = _share(value)
+    if share is None:
+        fields.wrong("max_failures", "a number of nodes or a percentage like 5%", value)
+        return 0
+    return share
+
+
+def _share(value: Any) -> int | str | None:
+    """A number from 1 on, or a percentage from 1 to 100; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     if isinstance(value, str) and re.fullmatch(r"\d{1,3}\s*%", value):
-        if 1 <= int(value.rstrip("% ")) <= 100:
-            return value.replace(" ", "")
-    elif isinstance(value, str) and re.fullmatch(r"[1-9]\d{0,8}", value):
+        return value.replace(" ", "") if 1 <= int(value.rstrip("% ")) <= 100 else None
+    if isinstance(value, str) and re.fullmatch(r"[1-9]\d{0,8}", value):
         return int(value)
-    fields.wrong("batch", "a number of nodes or a percentage like 25%", value)
     return None
 
 

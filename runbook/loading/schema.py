@@ -31,6 +31,7 @@ _DURATION: dict[str, Any] = {
     ]
 }
 _WHOLE: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 0}, _TEMPLATE]}
+_SHARE: dict[str, Any] = {"type": ["integer", "string"]}
 _FLAG: dict[str, Any] = {"anyOf": [{"type": "boolean"}, _TEMPLATE]}
 _MAPPING: dict[str, Any] = {"type": "object"}
 _ANYTHING: dict[str, Any] = {}
@@ -152,8 +153,9 @@ def _step(kinds: Mapping[str, type[Kind]], conditions: list[dict[str, Any]]) -> 
         "retry": {"anyOf": [_WHOLE, retry]},
         "timeout": _DURATION,
         "poll": {"anyOf": [_DURATION, poll]},
-        "batch": {"type": ["integer", "string"]},
-        "max_failures": _WHOLE,
+        "batch": {"anyOf": [_SHARE, {"type": "array", "minItems": 1, "items": _SHARE}]},
+        "soak": _DURATION,
+        "max_failures": _SHARE,
         "requires": checks,
         "verify": checks,
         "undo": {"anyOf": [_TEXT, {"const": False}, undo]},

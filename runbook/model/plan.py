@@ -72,6 +72,11 @@ class PlannedStep(_Frozen):
     timeout: float | None = None
     poll: Poll | None = None
     batch: int | None = None
+    """Nodes at a time; None: all."""
+    ramp: tuple[int, ...] = ()
+    """Sizes of the first batches, where they differ."""
+    soak: float = 0.0
+    """Seconds between two batches."""
     max_failures: int = 0
     run_as: str | None = None
     on_failure: OnFailure = "hold"

@@ -131,9 +131,13 @@ class Step(_Frozen):
     retry: Retry = Retry()
     timeout: float | None = None
     poll: Poll | None = None
-    batch: int | str | None = None
-    """Nodes at a time: a number or a percentage; None: all."""
-    max_failures: int = 0
+    batch: tuple[int | str, ...] = ()
+    """Nodes at a time: numbers or percentages, of one batch after the other, the last of them for
+    all that follow; empty: all at once."""
+    soak: float = 0.0
+    """Seconds between two batches."""
+    max_failures: int | str = 0
+    """A number of nodes, or a percentage."""
     run_as: str | None = None
     requires: tuple[dict[str, Any], ...] = ()
     verify: tuple[dict[str, Any], ...] = ()

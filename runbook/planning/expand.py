@@ -24,8 +24,8 @@ from runbook.templating.values import did_you_mean
 
 _DEEPEST = 20
 _NOT_ON_CALLS = (
-    "hosts", "expect_hosts", "retry", "timeout", "poll", "batch", "max_failures", "requires",
-    "verify", "undo", "outputs", "estimate", "rehearse",
+    "hosts", "expect_hosts", "retry", "timeout", "poll", "batch", "soak", "max_failures",
+    "requires", "verify", "undo", "outputs", "estimate", "rehearse",
 )
 
 

@@ -66,9 +66,10 @@ class StepPlanner:
                 names |= unit.scope.late_names("{{ " + unit.when + " }}")
             if names or any(_is_late(node) for node in nodes):
                 scope = unit.scope.packed(names)
-        batch = self._batch(unit, len(nodes))
+        sizes = tuple(_share(one, len(nodes)) for one in step.batch)
+        batch = sizes[-1] if sizes else None
         estimate, undo = self._estimates(
-            unit, kind, len(nodes), batch, seconds, undo_seconds
+            unit, kind, len(nodes), sizes, seconds, undo_seconds
         )
         at = step.position()
         return PlannedStep(
@@ -85,7 +86,9 @@ class StepPlanner:
             timeout=step.timeout,
             poll=step.poll,
             batch=batch,
-            max_failures=step.max_failures,
+            ramp=sizes[:-1],
+            soak=step.soak,
+            max_failures=_share(step.max_failures, len(nodes), least=0),
             run_as=unit.inherited.run_as,
             on_failure=unit.inherited.on_failure or "hold",
             severity=step.severity,
@@ -154,26 +157,8 @@ class StepPlanner:
             return None
         return found
 
-    def _batch(self, unit: Unit, nodes: int) -> int | None:
-        value = unit.step.batch
-        if value is None:
-            return None
-        text = str(value).strip()
-        try:
-            percent = text.endswith("%")
-            number = float(text[:-1]) if percent else int(text)
-            if number <= 0 or (percent and number > 100):
-                raise ValueError
-        except ValueError:
-            self.problems.add(
-                f"`batch: {value}` is neither a number of nodes nor a percentage",
-                unit.step.position("batch"),
-            )
-            return None
-        return max(1, math.floor(nodes * number / 100)) if percent else int(number)
-
     def _estimates(
-        self, unit: Unit, kind: type[Kind], nodes: int, batch: int | None, seconds: float,
+        self, unit: Unit, kind: type[Kind], nodes: int, sizes: tuple[int, ...], seconds: float,
         undo_seconds: float | None,
     ) -> tuple[float, float]:
         """(doing, undoing) of the whole step. A written estimate is for the whole step; the
@@ -181,13 +166,18 @@ class StepPlanner:
         ``max_parallel`` at a time."""
         if not nodes:
             return 0.0, 0.0
-        width = min(batch or nodes, max(1, self.runbook.policy.max_parallel))
-        rounds = math.ceil(nodes / width)
+        most = max(1, self.runbook.policy.max_parallel)
+        batches = _batches(nodes, sizes)
+        rounds = sum(math.ceil(size / most) for size in batches)
         written = unit.step.estimate
-        do = seconds * rounds if written is None else written
+        soaked = unit.step.soak * (len(batches) - 1)
+        do = seconds * rounds + soaked if written is None else written
         if kind.check:
             return do, 0.0
-        return do, do if undo_seconds is None else undo_seconds * rounds
+        if undo_seconds is None:
+            # The way back has no ramp and soaks nowhere.
+            return do, max(0.0, do - soaked)
+        return do, undo_seconds * rounds
 
     def _title(self, unit: Unit) -> str:
         title = unit.step.title
@@ -213,6 +203,24 @@ class StepPlanner:
             return None
         made = self.renderer.render(text, unit.scope, where, facts)
         return None if made is None else str(made)
+
+
+def _share(value: int | str, nodes: int, *, least: int = 1) -> int:
+    """A number of nodes, or a percentage of them rounded down."""
+    if isinstance(value, int):
+        return value
+    return max(least, math.floor(nodes * int(value.rstrip("%")) / 100))
+
+
+def _batches(nodes: int, sizes: tuple[int, ...]) -> list[int]:
+    """Sizes of the batches that so many nodes go in."""
+    ramp = list(sizes[:-1])
+    found = []
+    while nodes > 0:
+        size = min(nodes, ramp.pop(0) if ramp else sizes[-1] if sizes else nodes)
+        found.append(size)
+        nodes -= size
+    return found
 
 
 def _is_late(node: Node) -> bool:

@@ -146,7 +146,9 @@ class _PlanView:
         told = f"  {step.kind}"
         if hosts:
             told += f" on {_count(len(hosts), 'host')}"
-            if step.batch is not None and step.batch < len(hosts):
+            if step.ramp:
+                told += ", " + ", then ".join(map(str, (*step.ramp, step.batch))) + " at a time"
+            elif step.batch is not None and step.batch < len(hosts):
                 told += f", {step.batch} at a time"
         body.append_text(self._text(told, "cyan" if step.skipped is None else "dim"))
         if step.title:
@@ -281,6 +283,8 @@ def _step_json(
         "back_out": slot.back_out,
         "hosts": [node.host for node in step.nodes if node.host],
         "batch": step.batch,
+        "ramp": list(step.ramp),
+        "soak": step.soak,
         "skipped": step.skipped,
         "when": found.when,
         "at": step.at,

@@ -109,7 +109,7 @@ steps:
     assert step.foreach == [1, 2]
     assert step.retry == Retry(times=3, wait=5.0, backoff=2.0)
     assert step.poll == Poll(every=2.0, timeout=60.0, stable=3)
-    assert (step.timeout, step.estimate, step.batch) == (300.0, 180.0, "50%")
+    assert (step.timeout, step.estimate, step.batch) == (300.0, 180.0, ("50%",))
     assert step.outputs["rows"] == OutputSpec(take="regex", pattern=r"rows=(\d+)", type="int")
     assert step.outputs["all"] == OutputSpec(take="stdout")
     assert (step.on_failure, step.severity, step.undo) == ("ask", "warning", "rm x")

@@ -56,15 +56,15 @@ def test_a_rendered_text_that_looks_like_a_template_is_not_rendered_again() -> N
 def test_a_step_on_hosts_has_a_node_a_host_with_its_own_values() -> None:
     plan = (
         Book()
-        .step("a", hosts="role=web and site=east", batch="50%", max_failures=1,
+        .step("a", hosts="role=web and site=east", batch=(1, "50%"), soak=3.0, max_failures=1,
               args={"command": "ping {{ host.address }}"})
         .plan()
     )
     step = plan.by_id["a"]
     assert [node.id for node in step.nodes] == ["a@web1", "a@web2"]
     assert [node.args["command"] for node in step.nodes] == ["ping 10.0.0.2", "ping 10.0.0.3"]
-    assert (step.batch, step.max_failures) == (1, 1)
-    assert step.estimate == 20.0, "two rounds of the kind's ten seconds"
+    assert (step.ramp, step.batch, step.soak, step.max_failures) == ((1,), 1, 3.0, 1)
+    assert step.estimate == 23.0, "two rounds of the kind's ten seconds, and the soak"
 
 
 def test_hosts_may_be_a_list_and_then_keep_its_order() -> None:
@@ -84,7 +84,6 @@ def test_hosts_may_come_from_a_template() -> None:
         ({"hosts": "web and db"}, "selects no host", "hosts"),
         ({"hosts": "web", "expect_hosts": 2}, "selects 3 (web1, web2, web3)", "expect_hosts"),
         ({"hosts": "{{ outputs.a.x }}"}, "cannot depend on outputs", "hosts"),
-        ({"hosts": "web", "batch": "0%"}, "neither a number of nodes nor", "batch"),
         ({"at": "window.start - 1h"}, "has no `window:`", "at"),
         ({"foreach": "{{ nope }}"}, "unknown name `nope`", "foreach"),
         ({"foreach": "{{ 3 }}"}, "wants a list, not 3", "foreach"),

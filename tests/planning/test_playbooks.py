@@ -69,7 +69,7 @@ def test_arguments_have_to_be_parameters() -> None:
 
 
 def test_what_makes_no_sense_on_a_call_is_refused() -> None:
-    book = Book().playbook("p", [("x", "run", {})]).step("c", playbook="p", hosts="web", batch=2)
+    book = Book().playbook("p", [("x", "run", {})]).step("c", playbook="p", hosts="web", batch=(2,))
     assert {p[1][-1] for p in book.problems()} == {"hosts", "batch"}
 
 
