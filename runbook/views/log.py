@@ -15,6 +15,7 @@ from rich.text import Text
 from runbook.model.events import Event
 from runbook.model.plan import Plan
 from runbook.views.consoles import ascii_only, plain_console
+from runbook.views.hosts import folded
 from runbook.views.plain import node_width
 from runbook.views.times import at, plan_zone
 from runbook.views.words import describe, event_style, to_ascii
@@ -105,14 +106,17 @@ def _output(event: Event, index: int, data: dict[str, Any], base: Path) -> Outpu
 
 
 def print_outputs(outputs: Sequence[Output], *, stream: TextIO | None = None) -> None:
-    """Every output under a heading. On a terminal, control characters of the output are made
-    visible, so that nothing a host printed can move the cursor or set a title."""
+    """Every output under a heading; hosts of a step that wrote the same share one, and those that
+    failed come first. On a terminal, control characters of the output are made visible, so that
+    nothing a host printed can move the cursor or set a title."""
     out = stream or sys.stdout
     harmless = out.isatty()
-    for item in outputs:
+    for item, nodes in _alike(outputs):
         undo = "undo, " if item.op == "undo" else ""
         code = "" if item.exit_code is None else f", exit {item.exit_code}"
-        head = f"== {item.node} ({undo}attempt {item.attempt}, action {item.index + 1}{code})"
+        many = f"{len(nodes)} hosts, " if len(nodes) > 1 else ""
+        head = f"== {_names(nodes)} ({many}{undo}attempt {item.attempt}, action " \
+               f"{item.index + 1}{code})"
         out.write(f"{head}\n")
         if item.note:
             out.write(f"-- {item.note}\n")
@@ -122,6 +126,26 @@ def print_outputs(outputs: Sequence[Output], *, stream: TextIO | None = None) ->
                 out.write(name + shown + ("" if shown.endswith("\n") else "\n"))
         if not (item.stdout or item.stderr):
             out.write("-- no output\n")
+
+
+def _alike(outputs: Sequence[Output]) -> list[tuple[Output, list[str]]]:
+    """One of each kind of output of a step, with the nodes that wrote it."""
+    groups: dict[tuple[object, ...], tuple[Output, list[str]]] = {}
+    for item in outputs:
+        step = item.node.partition("@")[0]
+        key = (step, item.op, item.attempt, item.index, item.exit_code, item.stdout, item.stderr,
+               item.note)
+        groups.setdefault(key, (item, []))[1].append(item.node)
+    order = list(dict.fromkeys(one.node.partition("@")[0] for one in outputs))
+    return sorted(
+        groups.values(),
+        key=lambda group: (order.index(group[0].node.partition("@")[0]), not group[0].exit_code),
+    )
+
+
+def _names(nodes: Sequence[str]) -> str:
+    step, at, _ = nodes[0].partition("@")
+    return step + at + folded(node.partition("@")[2] for node in nodes)
 
 
 def _visible(text: str) -> str:

@@ -26,7 +26,7 @@ def _made() -> tuple[Plan, Timeline, dict[str, StepPreview]]:
         Book(window=WINDOW, title="Move the shop", owner="ops@shop.example", budgets=(budget,))
         .step("ttl", at="window.start - 48h", title="Lower the [TTL]")
         .step("stop", not_before="window.start")
-        .step("web", hosts="web", batch=2, after=("stop",), verify=({"http": "http://x/"},),
+        .step("web", hosts="web", batch=(2,), after=("stop",), verify=({"http": "http://x/"},),
               args={"command": "reload {{ outputs.stop.text }} " + "very-long-word " * 8})
         .step("copy", after=("stop",), point_of_no_return=True)
         .step("lab", when=False)
