@@ -23,12 +23,10 @@ def command(
 ) -> None:
     from runbook.cli import wiring
     from runbook.cli.answer import nodes_of
-    from runbook.errors import NotFound, Refused
+    from runbook.errors import NotFound
     from runbook.model.runstate import fold
     from runbook.views import log as view
 
-    if output and json:
-        raise Refused("--output prints what programs wrote, as it is; it has no --json")
     store = wiring.open_state(state, must_exist=True)
     run_id = wiring.find_run(store, run)
     plan, events = store.load(run_id)
@@ -40,7 +38,11 @@ def command(
                 f"run {run_id} has no stored output of {step or 'any step'}",
                 hint="only steps that ran a command have one",
             )
-        view.print_outputs(found)
+        if json:
+            for line in view.output_lines(found):
+                typer.echo(line)
+        else:
+            view.print_outputs(found)
         return
     shown = view.of_nodes(events, nodes) if step else events
     if json:

@@ -105,6 +105,12 @@ def _output(event: Event, index: int, data: dict[str, Any], base: Path) -> Outpu
     )
 
 
+def output_lines(outputs: Sequence[Output]) -> Iterator[str]:
+    """One JSON object an output, with every field."""
+    for item in outputs:
+        yield json.dumps(asdict(item), ensure_ascii=False, sort_keys=True)
+
+
 def print_outputs(outputs: Sequence[Output], *, stream: TextIO | None = None) -> None:
     """Every output under a heading; hosts of a step that wrote the same share one, and those that
     failed come first. On a terminal, control characters of the output are made visible, so that

@@ -605,3 +605,26 @@ def test_the_key_of_a_step_is_safe_as_a_file_name(pool: SshPool, tmp_path: Path)
 
 def test_patience_counts_pauses() -> None:
     assert list(Reconnect(patience=1.0, first=0.2, longest=0.5).pauses()) == [0.2, 0.4, 0.5]
+
+
+def test_this_machines_own_name_is_not_looked_up(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paramiko asks for it to replace a token that nobody wrote: seconds for every host, on a
+    controller whose name nobody knows."""
+    def asked(*_: object) -> str:
+        raise AssertionError("the machine's own name was looked up")
+
+    monkeypatch.setattr("paramiko.config.socket.getfqdn", asked)
+    inventory = sshd.inventory()
+    assert inventory.ssh_config is not None
+    config = Path(inventory.ssh_config)
+    config.write_text(config.read_text() + f"  IdentityFile {sshd.folder}/id\n")
+    pool = make_pool(inventory, tmp_path / "state")
+    try:
+        assert pool.host_reads("web1").query("echo hello").stdout == "hello\n"
+        config.write_text(config.read_text().replace("/id", "/%l"))
+        with pytest.raises(AssertionError, match="own name"):
+            make_pool(inventory, tmp_path / "other").host_reads("web1").query("true")
+    finally:
+        pool.close()

@@ -229,6 +229,7 @@ class Connector:
                 )
             chosen = str(Path(path).expanduser()) if path else None
             self._config = fabric.Config(runtime_ssh_path=chosen)
+            _spare_own_name(self._config.base_ssh_config)
         return self._config
 
     def _known_hosts(self, ssh_config: dict[str, Any]) -> KnownHosts:
@@ -245,6 +246,16 @@ class Connector:
         if key not in self._known:
             self._known[key] = KnownHosts(files, required=required)
         return self._known[key]
+
+
+def _spare_own_name(config: paramiko.SSHConfig) -> None:
+    """Do not look up this machine's own full name, the token ``%l`` (ssh_config(5)), where no
+    option uses it: paramiko does so for every host, for seconds each where nobody knows it."""
+    if "%l" not in repr(config._config):  # type: ignore[attr-defined]
+        tokens = config.TOKENS_BY_CONFIG_KEY.items()
+        config.TOKENS_BY_CONFIG_KEY = {
+            key: [token for token in allowed if token != "%l"] for key, allowed in tokens
+        }
 
 
 class _Check(paramiko.MissingHostKeyPolicy):
