@@ -188,7 +188,9 @@ class _NodeUndo:
         def look() -> tuple[Observation, Verdict]:
             now = kind.observe(self.reads)
             ok = now.state == self.before.state
-            return now, Verdict(ok=ok, seen="as before" if ok else _difference(self.before.state, now.state))
+            return now, Verdict(
+                ok=ok, seen="as before" if ok else _difference(self.before.state, now.state)
+            )
 
         looked = observe_until(self.ctx, look, kind.poll or _DEFAULT_POLL)
         if looked.verdict.ok:

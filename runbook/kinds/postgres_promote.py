@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds.postgres_common import (
     FREEZE,
+    PATIENCE,
     back_to,
     follow,
     frozen,
@@ -25,6 +26,18 @@ from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
+
+# A promotion that was asked for shows only once it is done, so it must not be left alone before:
+# a rollback would find a standby, as before, that becomes a primary a moment later. The server's
+# own waiting looks every 100 ms; writes are refused meanwhile.
+_PROMOTED = f"""\
+DO $$ BEGIN
+  FOR i IN 1 .. {PATIENCE * 200} LOOP
+    IF NOT pg_is_in_recovery() THEN RETURN; END IF;
+    PERFORM pg_sleep(0.005);
+  END LOOP;
+  RAISE EXCEPTION 'still in recovery after {PATIENCE} s';
+END $$"""
 
 
 class PostgresPromote(Kind):
@@ -78,8 +91,8 @@ class PostgresPromote(Kind):
             return Planned(reason=f"already done: {self.database} is the primary")
         self._check(before)
         return Planned(actions=(ExecuteSql(
-            database=self.database, idempotent=True,
-            statements=("SELECT pg_promote(false) WHERE pg_is_in_recovery()",),
+            database=self.database, idempotent=True, timeout=PATIENCE + 10.0,
+            statements=("SELECT pg_promote(false) WHERE pg_is_in_recovery()", _PROMOTED),
         ),))
 
     def _check(self, before: Observation) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-
 import pymysql
 
 from tests.lab.lab import MACHINES, Lab
-from tests.lab.network import inside
 from tests.lab.processes import wait_for
+from tests.lab.switchover import NEW, OLD, PASSWORD, Writer
 
-OLD, NEW = "east-web", "west-web"
-PASSWORD = "only-in-the-lab"
 DATA = "/srv/mariadb"
-_NUMBERS = itertools.count(1)
 _ASK = "mariadb --no-defaults -u root -S /srv/mariadb/socket -N -B -e"
 
 
@@ -62,42 +56,25 @@ def ids(lab: Lab, host: str) -> set[int]:
     return {int(line) for line in ask(lab, host, "SELECT id FROM shop.orders").split()}
 
 
-class Writer:
-    """Writes one order after another to whichever server takes it; keeps what was
-    acknowledged."""
-
+class MariadbWriter(Writer):
     def __init__(self, lab: Lab) -> None:
-        self._space = lab.network.namespace("client")
-        self._stop = threading.Event()
-        self.acknowledged: set[int] = set()
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(lab)
+        self._servers: dict[str, pymysql.Connection[pymysql.cursors.Cursor]] = {}
 
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        with inside(self._space):
-            servers: dict[str, pymysql.Connection[pymysql.cursors.Cursor]] = {}
-            while not self._stop.wait(0.005):
-                number = next(_NUMBERS)
-                for host in (OLD, NEW):
-                    try:
-                        if host not in servers:
-                            servers[host] = pymysql.connect(
-                                host=MACHINES[host], user="app", password=PASSWORD,
-                                autocommit=True, connect_timeout=2, read_timeout=2,
-                            )
-                        servers[host].cursor().execute(
-                            "INSERT INTO shop.orders VALUES (%s)", (number,)
-                        )
-                    except pymysql.MySQLError as fault:
-                        if fault.args[0] != 1290:  # it runs with --read-only
-                            servers.pop(host, None)
-                        continue
-                    self.acknowledged.add(number)
-                    break
+    def write(self, number: int) -> bool:
+        for host in (OLD, NEW):
+            try:
+                if host not in self._servers:
+                    self._servers[host] = pymysql.connect(
+                        host=MACHINES[host], user="app", password=PASSWORD, autocommit=True,
+                        connect_timeout=2, read_timeout=2,
+                    )
+                self._servers[host].cursor().execute(
+                    "INSERT INTO shop.orders VALUES (%s)", (number,)
+                )
+            except pymysql.MySQLError as fault:
+                if fault.args[0] != 1290:  # it runs with --read-only
+                    self._servers.pop(host, None)
+                continue
+            return True
+        return False

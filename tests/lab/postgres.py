@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-import threading
 from pathlib import Path
 
 import psycopg
 
 from tests.lab.lab import MACHINES, Lab
 from tests.lab.needs import PATH
-from tests.lab.network import inside
+from tests.lab.switchover import NEW, OLD, PASSWORD, Writer
 
-OLD, NEW = "east-web", "west-web"
-PASSWORD = "only-in-the-lab"
-_NUMBERS = itertools.count(1)
-"""Of orders, over all writers of this process."""
 DATA, SOCKETS = "/srv/postgres/data", "/srv/postgres"
 
 
@@ -88,40 +82,24 @@ def ids(lab: Lab, host: str) -> set[int]:
     return {int(line) for line in told.stdout.split()}
 
 
-class Writer:
-    """Writes one order after another to whichever server takes it, and keeps what was
-    acknowledged. It stands where customers stand."""
-
+class PostgresWriter(Writer):
     def __init__(self, lab: Lab) -> None:
-        self._space = lab.network.namespace("client")
-        self._stop = threading.Event()
-        self.acknowledged: set[int] = set()
-        self.refused = 0
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(lab)
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
 
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def write(self, number: int) -> bool:
         hosts = ",".join(MACHINES[host] for host in (OLD, NEW))
-        with inside(self._space):
-            while not self._stop.is_set():
-                try:
-                    with psycopg.connect(
-                        host=hosts, user="app", password=PASSWORD, dbname="postgres",
-                        target_session_attrs="read-write", connect_timeout=2, autocommit=True,
-                        tcp_user_timeout=2000,
-                    ) as connection:
-                        while not self._stop.is_set():
-                            number = next(_NUMBERS)
-                            connection.execute("INSERT INTO orders (id) VALUES (%s)", (number,))
-                            self.acknowledged.add(number)
-                            self._stop.wait(0.005)
-                except psycopg.Error:
-                    self.refused += 1
-                    self._stop.wait(0.02)
+        try:
+            if self._connection is None:
+                self._connection = psycopg.connect(
+                    host=hosts, user="app", password=PASSWORD, dbname="postgres",
+                    target_session_attrs="read-write", connect_timeout=2, autocommit=True,
+                    tcp_user_timeout=2000,
+                )
+            self._connection.execute("INSERT INTO orders (id) VALUES (%s)", (number,))
+        except psycopg.Error:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            return False
+        return True

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-
 import redis
 
 from tests.lab.lab import MACHINES, Lab
-from tests.lab.network import inside
 from tests.lab.processes import wait_for
-
-OLD, NEW = "east-web", "west-web"
-PASSWORD = "only-in-the-lab"
-_NUMBERS = itertools.count(1)
+from tests.lab.switchover import NEW, OLD, PASSWORD, Writer
 
 
 def files() -> dict[str, dict[str, str]]:
@@ -52,35 +45,19 @@ def ids(lab: Lab, host: str) -> set[int]:
     return {int(line) for line in ask(lab, host, "smembers", "orders").split()}
 
 
-class Writer:
-    """Adds one order after another to whichever server takes it; keeps what was acknowledged."""
-
+class RedisWriter(Writer):
     def __init__(self, lab: Lab) -> None:
-        self._space = lab.network.namespace("client")
-        self._stop = threading.Event()
-        self.acknowledged: set[int] = set()
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(lab)
+        self._servers = [
+            redis.Redis(host=MACHINES[host], password=PASSWORD, socket_timeout=2)
+            for host in (OLD, NEW)
+        ]
 
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        with inside(self._space):
-            servers = [
-                redis.Redis(host=MACHINES[host], password=PASSWORD, socket_timeout=2)
-                for host in (OLD, NEW)
-            ]
-            while not self._stop.wait(0.005):
-                number = next(_NUMBERS)
-                for server in servers:
-                    try:
-                        server.sadd("orders", number)
-                    except redis.RedisError:
-                        continue
-                    self.acknowledged.add(number)
-                    break
+    def write(self, number: int) -> bool:
+        for server in self._servers:
+            try:
+                server.sadd("orders", number)
+            except redis.RedisError:
+                continue
+            return True
+        return False

@@ -138,7 +138,8 @@ def test_somebody_else_changes_a_record_before_the_flip(lab: Lab, tmp_path: Path
     watcher = threading.Thread(target=lambda: (wait_for("the step", flag.exists), started.set()))
     watcher.start()
     done = move(lab, tmp_path / "run", (
-        f"  - {{id: lower, kind: dns.ttl, with: {{zone: shop.example, points_at: {OLD}, ttl: 1}}}}\n"
+        "  - {id: lower, kind: dns.ttl, with: {zone: shop.example, "
+        f"points_at: {OLD}, ttl: 1}}}}\n"
         f"  - {{id: mark, kind: shell, undo: 'true', with: {{command: touch {flag}}}}}\n"
         "  - {id: other, kind: poll, with: {command: "
         f"\"dig +short @{PRIMARY} www.shop.example | grep 192.0.2.99\"}}, "

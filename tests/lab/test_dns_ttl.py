@@ -115,7 +115,8 @@ class Watch:
 def lagging(lab: Lab) -> Iterator[None]:
     """The secondary answers, and hears nothing from its primary."""
     lab["ns2"].run(
-        "nft add table inet lag; nft 'add chain inet lag in { type filter hook input priority 0; }'; "
+        "nft add table inet lag; "
+        "nft 'add chain inet lag in { type filter hook input priority 0; }'; "
         f"nft add rule inet lag in ip saddr {PRIMARY} drop"
     )
     try:

@@ -103,8 +103,8 @@ def test_a_command_and_a_file_on_two_hundred_hosts_and_back(
     fan = Fan(lab, hosts, tmp_path)
     with Most() as most:
         driven, state = fan.run(
-            "  - {id: all, kind: shell, hosts: node, with: {command: 'echo $(hostname) >>/root/ran'},"
-            " undo: rm /root/ran}\n"
+            "  - {id: all, kind: shell, hosts: node, undo: rm /root/ran, "
+            "with: {command: 'echo $(hostname) >>/root/ran'}}\n"
             "  - {id: file, kind: file, hosts: node, batch: [1, 10%, 50%], max_failures: 5%,"
             " with: {path: /root/file, content: hello}}\n"
         )

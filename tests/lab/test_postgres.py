@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import ExitCode
-from runbook.model.state import NodeState, RunPhase
+from runbook.model.state import RunPhase
 from tests.lab import postgres
 from tests.lab.lab import Lab
 from tests.lab.needs import marks
-from tests.lab.postgres import NEW, OLD, Writer, ids
+from tests.lab.postgres import PostgresWriter, ids
 from tests.lab.processes import wait_for
 from tests.lab.runs import Runs
+from tests.lab.switchover import (
+    OLD,
+    PASSWORD,
+    fails_and_is_as_before,
+    is_not_promoted,
+    moves_and_comes_back,
+)
 
 pytestmark = [*marks, pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL here")]
 
@@ -28,7 +35,7 @@ def pair() -> Iterator[Lab]:
 
 @pytest.fixture
 def runs(pair: Lab, tmp_path: Path) -> Runs:
-    return Runs(pair, tmp_path, postgres.databases(), DB_PASSWORD=postgres.PASSWORD)
+    return Runs(pair, tmp_path, postgres.databases(), DB_PASSWORD=PASSWORD)
 
 
 SWITCHOVER = """\
@@ -39,20 +46,7 @@ SWITCHOVER = """\
 
 
 def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: Runs) -> None:
-    with Writer(pair) as writer:
-        wait_for("writes", lambda: len(writer.acknowledged) > 20)
-        code, state, text = runs.run(SWITCHOVER)
-        assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
-        moved = len(writer.acknowledged)
-        wait_for("writes on the new side", lambda: len(writer.acknowledged) > moved + 20)
-        assert pair[NEW].run("test ! -e /srv/postgres/data/standby.signal")
-        code, state, text = runs.rollback()
-        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-        assert {n.state for n in state.nodes.values() if n.intended} == {NodeState.ROLLED_BACK}
-        back = len(writer.acknowledged)
-        wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 20)
-    assert writer.acknowledged <= ids(pair, OLD)
-    wait_for("the standby has them too", lambda: writer.acknowledged <= ids(pair, NEW))
+    moves_and_comes_back(pair, runs, SWITCHOVER, PostgresWriter(pair), ids)
 
 
 FREEZE = "  - {id: freeze, kind: postgres.freeze, with: {database: east, lease: 4s}}\n"
@@ -63,7 +57,7 @@ GATE = "  - {id: go, kind: gate.approve, with: {question: Go on?}}\n"
 def test_a_controller_that_is_killed_after_the_freeze_does_not_keep_it(
     pair: Lab, runs: Runs
 ) -> None:
-    with Writer(pair) as writer:
+    with PostgresWriter(pair) as writer:
         controller = runs.start(FREEZE + GATE + FENCE)
         wait_for("the question is asked", runs.asked)
         frozen = len(writer.acknowledged)
@@ -89,34 +83,14 @@ STEPS = ("freeze", "drained", "fence", "caught-up", "promote", "thaw", "rejoin")
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_fails_and_all_is_as_before(pair: Lab, runs: Runs, step: str) -> None:
-    """Right after it took effect, with writes going on."""
-    with Writer(pair) as writer:
-        wait_for("writes", lambda: len(writer.acknowledged) > 10)
-        code, state, text = runs.run(
-            SWITCHOVER, head="policy: {on_failure: rollback}\n", fail=f"database/{step}"
-        )
-        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-        back = len(writer.acknowledged)
-        wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 10)
-    assert writer.acknowledged <= ids(pair, OLD)
-    wait_for("the standby has them too", lambda: writer.acknowledged <= ids(pair, NEW))
+    fails_and_is_as_before(
+        pair, runs, SWITCHOVER, f"database/{step}", PostgresWriter(pair), ids
+    )
 
 
 def test_a_side_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> None:
-    pair.partition("east", "west")
-    try:
-        with Writer(pair) as writer:
-            wait_for("writes", lambda: len(writer.acknowledged) > 20)
-            code, state, text = runs.run(
-                "  - {id: freeze, kind: postgres.freeze, with: {database: east}}\n"
-                "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
-                "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n",
-                head="policy: {on_failure: rollback}\n",
-            )
-            assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-            assert "acknowledged writes would be lost" in text
-            back = len(writer.acknowledged)
-            wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 5)
-        assert writer.acknowledged <= ids(pair, OLD)
-    finally:
-        pair.heal()
+    is_not_promoted(pair, runs, (
+        "  - {id: freeze, kind: postgres.freeze, with: {database: east}}\n"
+        "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
+        "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n"
+    ), PostgresWriter(pair), ids)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from runbook.errors import ExitCode
-from runbook.model.state import RunPhase
 from tests.lab import redis as lab_redis
+from tests.lab import switchover
 from tests.lab.lab import Lab
 from tests.lab.needs import marks, without
-from tests.lab.processes import wait_for
-from tests.lab.redis import NEW, OLD, Writer, ids
+from tests.lab.redis import RedisWriter, ids
 from tests.lab.runs import Runs
+from tests.lab.switchover import fails_and_is_as_before, is_not_promoted, moves_and_comes_back
 
 pytestmark = [*marks, without("redis-server")]
 
@@ -30,53 +29,21 @@ def pair() -> Iterator[Lab]:
 
 @pytest.fixture
 def runs(pair: Lab, tmp_path: Path) -> Runs:
-    return Runs(pair, tmp_path, lab_redis.databases(), DB_PASSWORD=lab_redis.PASSWORD)
+    return Runs(pair, tmp_path, lab_redis.databases(), DB_PASSWORD=switchover.PASSWORD)
 
 
 def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: Runs) -> None:
-    with Writer(pair) as writer:
-        wait_for("writes", lambda: len(writer.acknowledged) > 20)
-        code, state, text = runs.run(SWITCHOVER)
-        assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
-        moved = len(writer.acknowledged)
-        wait_for("writes on the new side", lambda: len(writer.acknowledged) > moved + 20)
-        assert writer.acknowledged <= ids(pair, NEW) | set(list(writer.acknowledged)[-1:])
-        code, state, text = runs.rollback()
-        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-        back = len(writer.acknowledged)
-        wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 20)
-    assert writer.acknowledged <= ids(pair, OLD)
-    wait_for("the replica has them too", lambda: writer.acknowledged <= ids(pair, NEW))
+    moves_and_comes_back(pair, runs, SWITCHOVER, RedisWriter(pair), ids)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["freeze", "caught-up", "promote", "thaw", "rejoin"])
 def test_each_step_fails_and_all_is_as_before(pair: Lab, runs: Runs, step: str) -> None:
-    with Writer(pair) as writer:
-        wait_for("writes", lambda: len(writer.acknowledged) > 10)
-        code, state, text = runs.run(
-            SWITCHOVER, head="policy: {on_failure: rollback}\n", fail=f"cache/{step}"
-        )
-        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-        back = len(writer.acknowledged)
-        wait_for("writes on the old side", lambda: len(writer.acknowledged) > back + 10)
-    assert writer.acknowledged <= ids(pair, OLD)
-    wait_for("the replica has them too", lambda: writer.acknowledged <= ids(pair, NEW))
+    fails_and_is_as_before(pair, runs, SWITCHOVER, f"cache/{step}", RedisWriter(pair), ids)
 
 
 def test_a_replica_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> None:
-    pair.partition("east", "west")
-    try:
-        with Writer(pair) as writer:
-            wait_for("writes", lambda: len(writer.acknowledged) > 20)
-            code, state, text = runs.run(
-                "  - {id: freeze, kind: redis.freeze, with: {database: east}}\n"
-                "  - {id: promote, kind: redis.promote, with: {database: west, old: east}}\n",
-                head="policy: {on_failure: rollback}\n",
-            )
-            assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-            assert "acknowledged writes would be lost" in text
-        assert writer.acknowledged <= ids(pair, OLD)
-    finally:
-        pair.heal()
-    lab_redis.wait_until_following(pair)
+    is_not_promoted(pair, runs, (
+        "  - {id: freeze, kind: redis.freeze, with: {database: east}}\n"
+        "  - {id: promote, kind: redis.promote, with: {database: west, old: east}}\n"
+    ), RedisWriter(pair), ids)

@@ -12,9 +12,9 @@ from runbook.model.state import RunPhase
 from tests.lab import postgres
 from tests.lab.lab import Lab
 from tests.lab.needs import marks, without
-from tests.lab.postgres import NEW, OLD
 from tests.lab.processes import wait_for
 from tests.lab.runs import Runs
+from tests.lab.switchover import NEW, OLD, PASSWORD
 
 pytestmark = [*marks, without("haproxy"), without("socat"),
               pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL here")]
@@ -68,7 +68,7 @@ def pair() -> Iterator[Lab]:
 
 @pytest.fixture
 def runs(pair: Lab, tmp_path: Path) -> Runs:
-    return Runs(pair, tmp_path, postgres.databases(), DB_PASSWORD=postgres.PASSWORD)
+    return Runs(pair, tmp_path, postgres.databases(), DB_PASSWORD=PASSWORD)
 
 
 def state_of(lab: Lab, server: str) -> int:
