@@ -24,9 +24,8 @@ class RunLock:
             text = os.pread(self._fd, 4096, 0).decode(errors="replace")
             os.close(self._fd)
             raise HeldByOther(
-                f"run {run_id} is held by {_describe(text)}",
-                hint="watch it with `runbook status`, answer it with `runbook approve`, or stop "
-                "that controller first; nothing was changed",
+                f"run {run_id} is held by {_describe(text, path)}",
+                hint=_way_out(text, path, run_id),
             )
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
@@ -82,15 +81,51 @@ def holder_of(path: Path) -> str | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _describe(os.pread(fd, 4096, 0).decode(errors="replace"))
+        return _describe(os.pread(fd, 4096, 0).decode(errors="replace"), path)
     finally:
         os.close(fd)
     return None
 
 
-def _describe(text: str) -> str:
+def _describe(text: str, path: Path) -> str:
     try:
         data = json.loads(text)
-        return f"{data['holder']} (process {data['pid']})"
+        who = f"{data['holder']} (process {data['pid']})"
     except (ValueError, KeyError, TypeError):
         return "another controller"
+    return f"{who}, which is stopped" if _stopped(text, path) else who
+
+
+def _way_out(text: str, path: Path, run_id: str) -> str:
+    pid = _stopped(text, path)
+    if pid:
+        return (
+            f"`kill -CONT {pid}` lets it go on. To take the run over: `kill -KILL {pid}`, then "
+            f"`runbook resume {run_id}`; commands under way on hosts go on meanwhile and are found "
+            "again. Nothing was changed"
+        )
+    return (
+        "watch it with `runbook status`, answer it with `runbook approve`, or stop that "
+        "controller first; nothing was changed"
+    )
+
+
+def _stopped(text: str, path: Path) -> int:
+    """The process that holds the lock, where it is of this machine and stopped (SIGSTOP, Ctrl-Z,
+    a debugger); otherwise 0. Only a process that has the file open is meant: the number alone
+    could be of another machine, or of another process by now."""
+    try:
+        pid = int(json.loads(text)["pid"])
+        place = Path(f"/proc/{pid}")
+        state = (place / "stat").read_text().rpartition(") ")[2][:1]
+        holds = any(_same(handle, path) for handle in (place / "fd").iterdir())
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return pid if state in "Tt" and holds else 0
+
+
+def _same(handle: Path, path: Path) -> bool:
+    try:
+        return handle.samefile(path)
+    except OSError:
+        return False

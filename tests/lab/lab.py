@@ -335,6 +335,16 @@ class Lab:
     def free_disk(self, host: str) -> None:
         self[host].free_disk()
 
+    def slow_disk(self, host: str, seconds: float | None) -> None:
+        """What is asked to be on disk is there so much later: the program ``sync`` pauses before
+        it does its work. Reads, writes, and fsync(2) by other programs are as fast as before.
+        None lifts it."""
+        place = "/usr/local/bin/sync"
+        self[host].run(f"rm -f {place}" if seconds is None else (
+            f"printf '#!/bin/sh\\nsleep {seconds}\\nexec /usr/bin/sync \"$@\"\\n' >{place}; "
+            f"chmod 755 {place}"
+        ))
+
 
 def describe(lab: Lab) -> Sequence[str]:
     """How to enter the hosts of a lab."""

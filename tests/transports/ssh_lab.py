@@ -121,7 +121,7 @@ class Sshd:
         """Kill the server's processes of every connection; how many there were."""
         found = self.children()
         for pid in found:
-            for child in [*_descendants(pid), pid]:
+            for child in [*descendants(pid), pid]:
                 if _name(child).startswith("sshd"):
                     _kill(child)
         return len(found)
@@ -157,12 +157,12 @@ def _name(pid: int) -> str:
         return ""
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     try:
         listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [found for child in map(int, listed) for found in (*_descendants(child), child)]
+    return [found for child in map(int, listed) for found in (*descendants(child), child)]
 
 
 def _kill(pid: int) -> None:

@@ -12,7 +12,7 @@ from runbook.transports.ssh import commands
 from runbook.transports.ssh.jobs import JobRunner
 from runbook.transports.ssh.link import Link, tell
 from runbook.transports.ssh.output import OutputStream
-from runbook.transports.ssh.protocol import job_name, saved_name
+from runbook.transports.ssh.protocol import forget_request, job_name, saved_name
 from runbook.transports.ssh.session import RunnerRefused, SessionLost
 
 
@@ -61,7 +61,7 @@ class FilePutter:
         if ended.code == 0:
             err.restart()
             return None
-        tell(link, f"forget {launch.job}")
+        tell(link, forget_request(epoch, launch.job))
         result = commands.put_result(action, ended, err)
         return result.model_copy(update={"detail": f"cannot keep the prior file: {result.detail}"})
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runbook.errors import Errored, Fenced, HostKeyRefused, InDoubt
-from runbook.transports.ssh.link import Link
+from runbook.errors import Errored, HostKeyRefused, InDoubt
+from runbook.transports.ssh.link import Link, SpoolReplaced, fenced
 from runbook.transports.ssh.output import OutputStream
-from runbook.transports.ssh.protocol import CHUNK, Launch, Reply, wait_request
+from runbook.transports.ssh.protocol import CHUNK, Launch, Reply, forget_request, wait_request
 from runbook.transports.ssh.session import RunnerRefused, SessionLost
 
 SILENCE = 25.0
@@ -155,7 +155,7 @@ class _Following:
                 if self.maybe_begun:
                     raise self._doubt(str(fault)) from fault
                 raise Errored(f"{self.label}: {fault}; nothing was started") from fault
-            except HostKeyRefused as fault:
+            except (HostKeyRefused, SpoolReplaced) as fault:
                 if self.maybe_begun:
                     raise self._doubt(fault.message) from fault
                 raise
@@ -209,10 +209,7 @@ class _Following:
         if status == "no_input":
             return Ended(None)
         if status == "fenced":
-            raise Fenced(
-                f"{self.label}: a newer controller (epoch {reply.word}) has taken over this run",
-                hint="this one stops; follow the run with `runbook status`",
-            )
+            raise fenced(self.label, reply)
         if status in _LOST:
             if self.repeatable and status != "orphan":
                 self._forget()
@@ -224,7 +221,9 @@ class _Following:
 
     def _forget(self) -> None:
         with self.link.session() as session:
-            session.request(f"forget {self.launch.job}", SILENCE)
+            reply = session.request(forget_request(self.epoch, self.launch.job), SILENCE)
+        if reply.status == "fenced":
+            raise fenced(self.label, reply)
         self.launched = False
         self.out.restart()
         self.err.restart()

@@ -55,6 +55,10 @@ class KnownHosts:
 
     def __init__(self, files: Iterable[Path], *, required: Iterable[Path] = ()) -> None:
         self.entries: list[Entry] = []
+        # Positions of the entries about a name, and of those that have to be tried on each name:
+        # thousands of lines times hundreds of hosts are too many to try.
+        self._named: dict[str, list[int]] = {}
+        self._wide: list[int] = []
         self.faults: list[str] = []
         self.files = [*files]
         for path in self.files:
@@ -81,14 +85,32 @@ class KnownHosts:
             if entry is None:
                 self.faults.append(f"{path}:{number}: not a known_hosts line")
             else:
-                self.entries.append(entry)
+                self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        position = len(self.entries)
+        self.entries.append(entry)
+        if any(item.startswith("|1|") or set(item) & set("!*?") for item in entry.patterns):
+            self._wide.append(position)
+            return
+        for pattern in entry.patterns:
+            self._named.setdefault(pattern.lower(), []).append(position)
+
+    def _about(self, *names: str) -> list[Entry]:
+        """The entries that match one of the names, in the order of the files."""
+        found = {position for name in names for position in self._named.get(name, ())}
+        found.update(
+            position for position in self._wide
+            if any(self.entries[position].matches(name) for name in names)
+        )
+        return [self.entries[position] for position in sorted(found)]
 
     def algorithms(self, host: str, port: int) -> tuple[str, ...]:
         """Host key algorithms to ask for first: those of the keys we know."""
         types: dict[str, None] = {}
         for name in _names(host, port):
-            for entry in self.entries:
-                if entry.marker == "" and entry.matches(name):
+            for entry in self._about(name):
+                if entry.marker == "":
                     for algorithm in _ALGORITHMS.get(entry.key_type, (entry.key_type,)):
                         types[algorithm] = None
         return tuple(types)
@@ -100,7 +122,7 @@ class KnownHosts:
         As OpenSSH does, a key known for the host at its default port is accepted at others.
         """
         names = _names(host, port)
-        about = [e for e in self.entries if any(e.matches(name) for name in names)]
+        about = self._about(*names)
         shown = f"{key_type} {fingerprint(key)}"
         for entry in about:
             if entry.marker == "@revoked" and entry.key == key:

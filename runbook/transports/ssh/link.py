@@ -10,10 +10,10 @@ from typing import Protocol
 
 import paramiko
 
-from runbook.errors import Errored
+from runbook.errors import Errored, Fenced
 from runbook.model.inventory import Host
 from runbook.transports.ssh.connection import ChannelsExhausted, Connection
-from runbook.transports.ssh.protocol import Hello
+from runbook.transports.ssh.protocol import Hello, Reply
 from runbook.transports.ssh.send import send_file
 from runbook.transports.ssh.session import (
     ChannelWire,
@@ -25,8 +25,15 @@ from runbook.transports.ssh.session import (
 from runbook.transports.ssh.sessions import SessionPool
 
 START_TIMEOUT = 15.0
+FENCE_TIMEOUT = 25.0
+"""A fence waits, up to 15 s, for what is about to begin."""
 _FREED_TRIES = 40
 _FREED_PAUSE = 0.05
+
+
+class SpoolReplaced(Errored):
+    """The spool of this run is not the one that this controller had opened: to ask again later
+    does not help."""
 
 
 class Link(Protocol):
@@ -285,15 +292,39 @@ def check_tools(label: str, hello: Hello) -> None:
         )
 
 
+def check_logout(label: str, hello: Hello) -> None:
+    """Raises Errored when the host ends what a login has started once its connection ends: a
+    command must outlive it. See logind.conf(5)."""
+    if hello.logout:
+        raise Errored(
+            f"{label} ends everything that a login has started when its connection ends "
+            f"(KillUserProcesses, {hello.logout}), so no command would outlive a lost connection; "
+            "nothing was changed there",
+            hint="in logind.conf set KillUserProcesses=no, or add this login to "
+            "KillExcludeUsers=, and restart systemd-logind (lingering alone is not enough)",
+        )
+
+
+def fenced(label: str, reply: Reply) -> Fenced:
+    """The answer ``fenced`` as an error."""
+    return Fenced(
+        f"{label}: a newer controller (epoch {reply.word}) has taken over this run",
+        hint="this one stops; follow the run with `runbook status`",
+    )
+
+
 def tell(link: Link, line: str) -> str:
     """One request whose answer is a status, asked once more when the session had died: only for
-    requests that may be repeated. Raises Errored."""
+    requests that may be repeated. Raises Errored, and Fenced (a newer controller)."""
     label = link.name or "the controller"
     lost: SessionLost | None = None
     for _ in range(2):
         try:
             with link.session() as session:
-                return session.request(line, START_TIMEOUT).status
+                reply = session.request(line, FENCE_TIMEOUT)
+            if reply.status == "fenced":
+                raise fenced(label, reply)
+            return reply.status
         except SessionLost as fault:
             lost = fault
         except RunnerRefused as fault:

@@ -21,7 +21,15 @@ from runbook.transports.ssh import commands
 from runbook.transports.ssh.connection import Connection, Connector, Timeouts
 from runbook.transports.ssh.files import FilePutter
 from runbook.transports.ssh.jobs import SILENCE, Found, JobRunner, Reconnect
-from runbook.transports.ssh.link import Link, LocalLink, RemoteLink, check_tools, tell
+from runbook.transports.ssh.link import (
+    Link,
+    LocalLink,
+    RemoteLink,
+    SpoolReplaced,
+    check_logout,
+    check_tools,
+    tell,
+)
 from runbook.transports.ssh.output import OutputStream
 from runbook.transports.ssh.protocol import Launch, job_name, kill_request, safe_name
 from runbook.transports.ssh.reads import RunnerReads
@@ -179,7 +187,8 @@ class SshPool:
         link = self._link(action.host)
         secret = commands.password(link.host, action.run_as, self._secrets)
         tell(link, kill_request(
-            job_name(key), commands.digest(action), action.run_as or "", secret
+            max(self._epoch, key.epoch), job_name(key), commands.digest(action),
+            action.run_as or "", secret,
         ))
 
     def fence(self, epoch: int) -> None:
@@ -196,20 +205,22 @@ class SshPool:
         and their outcomes are journaled. Exit codes and saved files stay. Raises Errored."""
         links = self._with_runner()
         for link in links:
-            tell(link, "prune")
+            tell(link, f"prune {self._epoch}")
 
     def tidy(self) -> None:
         """Remove this run's spool, saved files included, from every host opened. Raises
         Errored (not all could be asked) and Refused (a command still runs)."""
         links = self._with_runner()
         for link in links:
-            if tell(link, "tidy") == "busy":
+            if tell(link, f"tidy {self._epoch}") == "busy":
                 raise Refused(
                     f"a command of this run still runs on {link.name or 'the controller'}",
                     hint="wait for it, or stop it, and tidy again",
                 )
             with self._lock:
                 self._links.pop(link.name, None)
+                if link.name is not None:
+                    self._markers.pop(link.name, None)
             link.close()
 
     def close(self) -> None:
@@ -301,8 +312,22 @@ class SshPool:
         """A runner has answered: is the host fit, is it the same as before, is it fenced?"""
         hello = session.hello
         check_tools(name or "the controller", hello)
+        if name is not None:
+            check_logout(name, hello)
+        with self._lock:
+            before = self._markers.get(name) if name is not None else None
+        if before not in {None, hello.marker}:
+            raise SpoolReplaced(
+                f"{name}: the spool of this run was removed or replaced since this controller "
+                "opened it; nothing was changed there",
+                hint="another controller may have ended the run and tidied up, or the machine "
+                "was reinstalled: look, and then `runbook resume`",
+            )
         if self._epoch > hello.epoch:
-            session.request(f"fence {self._epoch}", SILENCE)
+            try:
+                session.request(f"fence {self._epoch}", SILENCE)
+            except RunnerRefused as fault:
+                raise Errored(f"{name or 'the controller'}: {fault}") from fault
         with self._lock:
             self._greeted.add(name)
         if name is None:

@@ -41,24 +41,24 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Who answered: ``marker`` is the identity of this run's spool on the host, made once;
-    ``root`` the spool's folder; ``boot`` the identity of the host's boot."""
+    ``root`` the spool's folder; ``boot`` the identity of the host's boot; ``logout`` the file that
+    has logind end all that a login has started (KillUserProcesses), or ""."""
 
     marker: str
     root: str
     boot: str
-    user: str
     epoch: int
     missing: tuple[str, ...]
-    uname: str
+    logout: str
 
     @classmethod
     def parse(cls, data: bytes) -> Hello:
         lines = data.decode("utf-8", "surrogateescape").splitlines()
         found = dict(line.split("=", 1) for line in lines if "=" in line)
         return cls(
-            marker=found["marker"], root=found["root"], boot=found["boot"], user=found["user"],
+            marker=found["marker"], root=found["root"], boot=found["boot"],
             epoch=int(found["epoch"]), missing=tuple(found["missing"].split()),
-            uname=found["uname"],
+            logout=found["logout"],
         )
 
 
@@ -110,8 +110,12 @@ def wait_request(job: str, digest: str, wait: int, offsets: tuple[int, int]) -> 
     return f"wait {job} {digest} {wait} {offsets[0]} {offsets[1]} {CHUNK}"
 
 
-def kill_request(job: str, digest: str, user: str, password: str) -> str:
-    return f"kill {job} {digest} {text(user)} {text(password)}"
+def kill_request(epoch: int, job: str, digest: str, user: str, password: str) -> str:
+    return f"kill {epoch} {job} {digest} {text(user)} {text(password)}"
+
+
+def forget_request(epoch: int, job: str) -> str:
+    return f"forget {epoch} {job}"
 
 
 def exports_of(env: Mapping[str, str]) -> str:
@@ -148,7 +152,8 @@ def program() -> str:
         "R_SUPERVISOR": as_words + _source("supervisor.sh"), "R_INNER": _source("other_user.sh"),
     }
     sets = "".join(f"{name}={shlex.quote(text)}\n" for name, text in texts.items())
-    return f"{as_words}r_texts() {{\n{sets}}}\n{_source('runner.sh')}"
+    parts = "".join(map(_source, ("logind.sh", "queries.sh", "kill.sh", "runner.sh")))
+    return f"{as_words}r_texts() {{\n{sets}}}\n{parts}"
 
 
 def _source(name: str) -> str:

@@ -6,22 +6,25 @@
 # and as many raw bytes. What comes before a nonce is noise and is skipped by the reader.
 #
 # A redirection that fails ends a shell at a special built-in (":", "exec") and at no other, so
-# files are tried with "true" first.
+# files are tried with "true" first. What "exec" opened is passed on by name, as in "9>&9": ksh
+# closes it otherwise.
 #
-# POSIX sh (dash, bash, busybox ash) with mkdir, mv, rm, cat, head, tail, stat, sync, sleep,
-# timeout, setsid and flock. Everything here is a function definition: only a last line, which
-# the client adds, starts it, so half of a program does nothing. Groups are signalled in the one
-# form that all three shells know, `kill -SIGNAL -GROUP`.
+# POSIX sh (dash, bash, busybox ash, ksh93, zsh --emulate sh) with mkdir, mv, rm, cat, head, tail,
+# stat, sync, sleep, timeout, setsid and flock. Everything here is a function definition: only a
+# last line, which the client adds, starts it, so half of a program does nothing. Groups are
+# signalled in the one form that all these shells know, `kill -SIGNAL -GROUP`.
 #
 # A job lives in its own folder of the spool:
 #     lock      held (flock) by the supervisor for the life of the job
 #     cmd       the script
-#     started   boot, hash of the action; on disk before the script begins
+#     started   one line: boot, hash of the action, epoch; on disk before the script begins
 #     exit.RC   "started", renamed when the script has ended
-#     pgid out err timedout
+#     pgid      its process group; an empty line as long as it is only about to begin
+#     out err timedout
 #
-# The client adds r_as_words (as_words.sh) and r_texts, which sets R_SUPERVISOR (supervisor.sh) and
-# R_INNER (other_user.sh): programs for other shells, data here.
+# The client adds r_as_words (as_words.sh), r_logind (logind.sh), r_plain (queries.sh), r_kill
+# (kill.sh) and r_texts, which sets R_SUPERVISOR (supervisor.sh) and R_INNER (other_user.sh):
+# programs for other shells, data here.
 
 # Identity of this boot. The start of process 1 is part of it, so a restarted container counts.
 r_boot() {
@@ -50,10 +53,12 @@ r_text() {
 r_record() {
   R_STATE=none R_RC= R_WHERE= R_HASH=
   r_exit "$1" && return
-  if [ -f "$1/started" ] && { read -r R_WHERE R_HASH <"$1/started"; } 2>/dev/null; then
+  if [ -f "$1/started" ] && { read -r R_WHERE R_HASH r_line <"$1/started"; } 2>/dev/null; then
     R_STATE=started
     return
   fi
+  # What was read may be the beginning of a line that was cut short.
+  R_WHERE= R_HASH=
   r_exit "$1" || :
 }
 
@@ -61,7 +66,7 @@ r_exit() {
   for r_file in "$1"/exit.*; do
     [ -f "$r_file" ] || continue
     R_STATE=exit R_RC=${r_file##*.}
-    read -r R_WHERE R_HASH <"$r_file"
+    read -r R_WHERE R_HASH r_line <"$r_file"
     return 0
   done
   return 1
@@ -78,9 +83,16 @@ r_sweep() {
 r_fate() {
   r_sweep "$2"
   if [ "$R_WHERE" != "$R_BOOT" ]; then R_FATE=lost_reboot; return; fi
-  R_FATE=lost r_group=
-  { read -r r_group <"$1/pgid"; } 2>/dev/null || return 0
+  R_FATE=lost
+  r_begun "$1" || return 0
   r_lives "$r_group" && R_FATE=orphan
+}
+
+# Whether the script of folder $1 has begun; sets r_group, its process group.
+r_begun() {
+  r_group=
+  { read -r r_group <"$1/pgid"; } 2>/dev/null
+  [ "$r_group" ]
 }
 
 # Whether group $1 has a process that is not a zombie: a process 1 that does not reap leaves some.
@@ -96,10 +108,19 @@ r_lives() {
 # Take the lock of folder $1 together with other readers, for $2 seconds at most.
 r_shared() {
   exec 8<"$1/lock"
-  if [ "$2" = 0 ]; then flock -s -n 8
-  elif [ "$R_FLOCK_WAITS" ]; then flock -s -w "$2" 8
-  else timeout "$2" flock -s 8
+  if [ "$2" = 0 ]; then flock -s -n 8 8<&8
+  elif r_flock_waits; then flock -s -w "$2" 8 8<&8
+  else timeout "$2" flock -s 8 8<&8
   fi
+}
+
+# Whether flock knows how long to wait; busybox's does not.
+r_flock_waits() {
+  if ! [ "$R_FLOCK_WAITS" ]; then
+    R_FLOCK_WAITS=no
+    flock --version >/dev/null && R_FLOCK_WAITS=yes
+  fi
+  [ "$R_FLOCK_WAITS" = yes ]
 }
 
 # Answer with status $1, word $2 and output of folder $3 from offsets $4 and $5, $6 at most.
@@ -153,23 +174,48 @@ r_epoch() {
   { read -r R_EPOCH <"$R_ROOT/epoch"; } 2>/dev/null || R_EPOCH=0
 }
 
+# fence EPOCH: after the answer nothing of a lower epoch begins on this host.
 r_fence() {
   { true >>"$R_ROOT/fence.lock"; } 2>/dev/null || { r_error "the spool cannot be written"; return; }
   exec 7>>"$R_ROOT/fence.lock"
-  flock 7
+  flock 7 7>&7
   r_epoch
   if [ "$1" -gt "$R_EPOCH" ]; then
-    printf '%s\n' "$1" >"$R_ROOT/epoch.tmp" && sync "$R_ROOT/epoch.tmp" &&
-      mv -f "$R_ROOT/epoch.tmp" "$R_ROOT/epoch" && R_EPOCH=$1
+    if printf '%s\n' "$1" >"$R_ROOT/epoch.tmp" && sync "$R_ROOT/epoch.tmp" &&
+      mv -f "$R_ROOT/epoch.tmp" "$R_ROOT/epoch" && sync "$R_ROOT"
+    then R_EPOCH=$1
+    else exec 7>&-; r_error "the epoch cannot be put on record in $R_ROOT (is the disk full?)"; return
+    fi
   fi
   exec 7>&-
-  r_reply ok "$R_EPOCH"
+  if r_settled; then r_reply ok "$R_EPOCH"
+  else r_error "a command that was launched before is still about to begin (is the disk slow?)"
+  fi
+}
+
+# Wait for jobs that are about to begin. Who launches takes the lock of the job and reads the epoch
+# after that: those that have read the old one are seen here.
+r_settled() {
+  r_tries=150
+  for r_job in "$R_ROOT"/*/lock; do
+    r_dir=${r_job%/*}
+    r_exit "$r_dir" && continue
+    while [ -f "$r_job" ] && ! r_begun "$r_dir" && ! r_shared "$r_dir" 0; do
+      exec 8<&-
+      r_tries=$((r_tries - 1))
+      [ "$r_tries" -gt 0 ] || return 1
+      sleep 0.1 || sleep 1
+    done
+    exec 8<&-
+  done
 }
 
 # How to become user $1; $2 is 1 where a password is at hand. R_MODE: empty for "as we are".
 r_mode() {
   R_MODE=
-  [ -z "$1" ] || [ "$1" = "$R_USER" ] && return
+  [ "$1" ] || return 0
+  [ "$R_USER" ] || R_USER=$(id -un)
+  [ "$1" != "$R_USER" ] || return 0
   if ! command -v sudo >/dev/null; then R_MODE=r; return; fi
   R_MODE=n
   [ "$2" ] || return 0
@@ -198,7 +244,7 @@ r_launch() {
       return
     fi
     exec 9>>"$r_dir/lock"
-    if flock -n 9; then
+    if flock -n 9 9>&9; then
       r_record "$r_dir"
       r_epoch
       if [ "$R_STATE" != none ]; then :
@@ -233,127 +279,43 @@ r_start() {
   if [ "$R_MODE" ]; then r_script=${15#=}; else r_user= r_script= r_password=; fi
   { printf '%b' "${15#=}" >"$r_dir/cmd"; } 2>/dev/null || return 0
   r_exports=${14#=}
-  set -- "$r_dir" "$r_hash" "$R_BOOT" "$R_UMASK" "$9" "$r_user" "$R_MODE" "$r_cwd" \
+  set -- "$r_dir" "$r_hash $r_epoch_wanted" "$R_BOOT" "$R_UMASK" "$9" "$r_user" "$R_MODE" "$r_cwd" \
     "$r_input" "$R_SH" "$R_ROOT" "$R_SETSID" "$R_INNER"
   if [ "$r_exports$r_user" ]; then
     printf '%s\n' "$r_password" "$r_exports" "$r_script" |
-      "$R_SETSID" $R_SH "$R_ROOT/tmp/$R_NONCE/job" "$@" >/dev/null 2>&1 &
+      "$R_SETSID" $R_SH "$R_ROOT/tmp/$R_NONCE/job" "$@" >/dev/null 2>&1 9>&9 &
   else
-    "$R_SETSID" $R_SH "$R_ROOT/tmp/$R_NONCE/job" "$@" </dev/null >/dev/null 2>&1 &
+    "$R_SETSID" $R_SH "$R_ROOT/tmp/$R_NONCE/job" "$@" </dev/null >/dev/null 2>&1 9>&9 &
   fi
   r_password= r_script=
 }
 
-# plain LIMIT MOST =USER =CWD =PASSWORD =EXPORTS =SCRIPT: a query; nothing of it is kept.
-r_plain() {
-  r_text "$3"; r_user=$R_V
-  r_text "$4"; r_cwd=$R_V
-  r_text "$5"; r_password=$R_V
-  r_mode "$r_user" "${r_password:+1}"
-  r_dir=$R_ROOT/tmp/$R_NONCE
-  if [ "$R_MODE" ]; then
-    r_as_words "$R_MODE"
-    IFS= read -r r_mark </proc/sys/kernel/random/uuid
-    {
-      [ "$R_MODE" = p ] && printf '%s\n' "$r_password"
-      printf '%s\n%s%s\n' "$r_mark" "${6#=}" "${7#=}"
-    } 2>/dev/null | (
-      umask "$R_UMASK"
-      exec $R_AS "$r_user" -- timeout -k 2 "$1" /bin/sh -c "$R_INNER" runbook "$r_mark" "" "$r_cwd"
-    ) >"$r_dir/out" 2>"$r_dir/err"
-    r_rc=$?
-    r_password=
-  else
-    printf '%b' "${7#=}" >"$r_dir/cmd"
-    (
-      umask "$R_UMASK"
-      cd -- "${r_cwd:-${HOME:-/}}" || exit 125
-      if [ "$6" != = ]; then r_text "$6"; eval "$R_V"; fi
-      exec "$R_TIMEOUT" -k 2 "$1" $R_SH "$r_dir/cmd"
-    ) </dev/null >"$r_dir/out" 2>"$r_dir/err"
-    r_rc=$?
-  fi
-  r_output done "$r_rc" "$r_dir" 0 0 "$2"
-  true >"$r_dir/out"
-  true >"$r_dir/err"
-}
-
-# Signal $1 to the job's group and to all of R_TREE, which may have left the group.
-r_signal() {
-  kill "-$1" "-$r_group"
-  kill "-$1" $R_TREE
-  [ "$R_MODE" ] || return 0
-  r_as_words "$R_MODE"
-  { [ "$R_MODE" = p ] && printf '%s\n' "$r_password"; } |
-    $R_AS "$r_user" -- /bin/sh -c 'kill "-$0" "$@"' "$1" $R_TREE
-}
-
-# R_TREE: process $1 and its descendants.
-r_tree() {
-  R_TREE=" $1 " r_grown=1
-  while [ "$r_grown" ]; do
-    r_grown=
-    for r_file in /proc/[0-9]*/stat; do
-      { read -r r_line <"$r_file"; } 2>/dev/null || continue
-      r_pid=${r_line%% *}
-      set -f; set -- ${r_line##*') '}; set +f
-      case $R_TREE in
-        *" $r_pid "*) ;;
-        *" $2 "*) R_TREE="$R_TREE$r_pid " r_grown=1 ;;
-      esac
-    done
-  done
-}
-
-# kill JOB HASH =USER =PASSWORD: TERM, and KILL after five seconds.
-r_kill() {
-  r_dir=$R_ROOT/$1 r_group=
-  r_tries=5
-  while ! { read -r r_group <"$r_dir/pgid"; } 2>/dev/null; do
-    # Its supervisor may be about to start it.
-    r_tries=$((r_tries - 1))
-    if [ "$r_tries" = 0 ] || ! [ -f "$r_dir/lock" ] || r_shared "$r_dir" 1; then break; fi
-  done
-  exec 8<&-
-  if ! [ "$r_group" ]; then r_reply not_started; return; fi
-  r_text "$3"; r_user=$R_V
-  r_text "$4"; r_password=$R_V
-  r_mode "$r_user" "${r_password:+1}"
-  if ! r_shared "$r_dir" 0; then
-    r_tree "$r_group"
-    r_signal TERM
-    exec 8<&-
-    r_shared "$r_dir" 5 || r_signal KILL
-  fi
-  exec 8<&-
-  r_password=
-  r_await "$1" "$2" 5 0 0 0 || r_reply not_started
-}
-
-# forget JOB: for jobs that may be repeated; refused while one runs.
+# forget EPOCH JOB: for jobs that may be repeated; refused while one runs.
 r_forget() {
   if [ -d "$R_ROOT/$1" ]; then
     exec 9>>"$R_ROOT/$1/lock"
-    if ! flock -n 9; then exec 9>&-; r_reply busy; return; fi
+    if ! flock -n 9 9>&9; then exec 9>&-; r_reply busy; return; fi
     rm -rf "$R_ROOT/$1"
     exec 9>&-
   fi
   r_reply ok
 }
 
-# tidy: the whole spool of the run; refused while a job runs.
+# tidy EPOCH: the whole spool of the run, and the folder of all spools when it was the last one there;
+# refused while a job runs.
 r_tidy() {
   for r_file in "$R_ROOT"/*/lock; do
     [ -f "$r_file" ] || continue
     exec 9>>"$r_file"
-    if ! flock -n 9; then exec 9>&-; r_reply busy; return; fi
+    if ! flock -n 9 9>&9; then exec 9>&-; r_reply busy; return; fi
     exec 9>&-
   done
   rm -rf "$R_ROOT"
+  [ "$R_FOLDER" ] || rmdir "$HOME/.runbook"
   r_reply ok
 }
 
-# prune: outputs and commands of ended jobs; what a repeated launch and an undo need stays.
+# prune EPOCH: outputs and commands of ended jobs; what a repeated launch and an undo need stays.
 r_prune() {
   for r_file in "$R_ROOT"/*/exit.*; do
     [ -f "$r_file" ] || continue
@@ -363,36 +325,52 @@ r_prune() {
   r_reply ok
 }
 
-r_hello() {
-  mkdir -p "$R_ROOT/up" "$R_ROOT/tmp/$R_NONCE" || { r_error "$R_ROOT cannot be made"; return 1; }
-  if ! [ -f "$R_ROOT/marker" ]; then
-    read -r r_line </proc/sys/kernel/random/uuid
-    printf '%s\n' "$r_line" >"$R_ROOT/marker.$R_NONCE" && sync "$R_ROOT/marker.$R_NONCE" &&
-      ln "$R_ROOT/marker.$R_NONCE" "$R_ROOT/marker"
-    rm -f "$R_ROOT/marker.$R_NONCE"
-    sync "$R_ROOT"
+# Sets r_marker, the identity of this spool, made once. One that a power cut has left empty was
+# never told to anybody: it is made anew.
+r_mark() {
+  { read -r r_marker <"$R_ROOT/marker"; } 2>/dev/null && return
+  { true >>"$R_ROOT/fence.lock"; } 2>/dev/null || return
+  exec 7>>"$R_ROOT/fence.lock"
+  flock 7 7>&7
+  if ! { read -r r_marker <"$R_ROOT/marker"; } 2>/dev/null; then
+    read -r r_marker </proc/sys/kernel/random/uuid
+    # Whoever sees half of it finds no whole line, and asks for the lock.
+    { printf '%s\n' "$r_marker" >"$R_ROOT/marker"; } 2>/dev/null &&
+      sync "$R_ROOT/marker" "$R_ROOT" || r_marker=
   fi
-  read -r r_marker <"$R_ROOT/marker" || { r_error "$R_ROOT cannot be written"; return 1; }
+  exec 7>&-
+  [ "$r_marker" ]
+}
+
+r_hello() {
+  # Twice: another run may just be tidying up the folder of all spools.
+  mkdir -p "$R_ROOT/up" "$R_ROOT/tmp/$R_NONCE" || mkdir -p "$R_ROOT/up" "$R_ROOT/tmp/$R_NONCE" ||
+    { r_error "$R_ROOT cannot be made"; return 1; }
+  r_mark || { r_error "$R_ROOT cannot be written"; return 1; }
   printf '%s' "$R_SUPERVISOR" >"$R_ROOT/tmp/$R_NONCE/job"
-  R_USER=$(id -un)
   r_missing=
-  for r_file in flock setsid timeout stat sync head tail id ln; do
+  for r_file in flock setsid timeout stat sync head tail id; do
     command -v "$r_file" >/dev/null || r_missing="$r_missing $r_file"
   done
+  r_logind "" "/proc/$$/cgroup" "${LOGNAME:-${USER:-root}}"
   R_SETSID=$(command -v setsid)
   R_TIMEOUT=$(command -v timeout)
-  R_FLOCK_WAITS=
-  flock --version >/dev/null && R_FLOCK_WAITS=1
   r_epoch
   r_line="marker=$r_marker
 root=$R_ROOT
 boot=$R_BOOT
-user=$R_USER
 epoch=$R_EPOCH
 missing=${r_missing# }
-uname=$(uname -a)
+logout=$R_LOGOUT
 "
   printf '%s hello - %s 0\n%s' "$R_NONCE" "$(LC_ALL=C; echo "${#r_line}")" "$r_line"
+}
+
+r_end() {
+  trap "" PIPE
+  r_unguard
+  rm -rf "$R_ROOT/tmp/$R_NONCE"
+  exit 0
 }
 
 # NONCE, folder of all spools or "" for the default, name of this run's spool, shell of the jobs,
@@ -403,10 +381,15 @@ r_main() {
   R_NONCE=$1 R_SH=$4 R_NO_PASSWORD=' '
   R_UMASK=$(umask)
   umask 077
+  R_FOLDER=$2
+  R_WAKES=0 R_GUARD= R_USER= R_FLOCK_WAITS=
   R_ROOT=${2:-$HOME/.runbook}/$3
   r_texts
+  r_leads
   r_boot
-  r_hello || return
+  # An answer that nobody reads any more: the controller is gone.
+  trap r_end PIPE HUP TERM
+  r_hello || r_end
   while IFS= read -r r_request; do
     [ "$r_request" ] || continue
     set -f; set -- $r_request; set +f
@@ -416,13 +399,15 @@ r_main() {
       plain) r_plain "$@" ;;
       launch) r_launch "$@" ;;
       wait) r_await "$@" || r_reply not_started ;;
-      kill) r_kill "$@" ;;
       fence) r_fence "$1" ;;
-      forget) r_forget "$1" ;;
-      prune) r_prune ;;
-      tidy) r_tidy ;;
+      kill | forget | prune | tidy)
+        r_epoch
+        if [ "$1" -lt "$R_EPOCH" ]; then r_reply fenced "$R_EPOCH"
+        else shift; "r_$r_verb" "$@"
+        fi
+        ;;
       *) r_error "unknown request" ;;
     esac
   done
-  rm -rf "$R_ROOT/tmp/$R_NONCE"
+  r_end
 }

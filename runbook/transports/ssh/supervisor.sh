@@ -1,5 +1,5 @@
 # Runs one job, holding its lock (descriptor 9, inherited) as long as the job lives.
-# $1 folder, $2 hash, $3 boot, $4 umask, $5 seconds or 0, $6 user or "", $7 mode, $8 working
+# $1 folder, $2 hash and epoch, $3 boot, $4 umask, $5 seconds or 0, $6 user or "", $7 mode, $8 working
 # directory or "", $9 file for standard input or "", ${10} sh, ${11} root of the spool,
 # ${12} setsid, ${13} the text of other_user.sh. Standard input: three lines, of the sudo password,
 # the exports, and (for another user) the script, the last two escaped as for printf's %b.
@@ -11,8 +11,12 @@ set --
 IFS= read -r pw; IFS= read -r exports; IFS= read -r script
 exec </dev/null
 cd -- "$dir" || exit 1
-printf "%s %s\n" "$boot" "$hash" >started.tmp || exit 1
-sync cmd started.tmp && mv -f started.tmp started && sync . .. || exit 1
+# One process for all that has to be on disk, names included. A record that was cut short counts as
+# none, and rightly: nothing begins before this has succeeded. Nor does it where there is no room
+# for "pgid", without which the job could not be ended: an empty line until it begins.
+{
+  printf "%s %s\n" "$boot" "$hash" >started && printf "          \n" >pgid && sync started . ..
+} || { rm -f started; exit 1; }
 umask "$mask"
 if [ "$user" ]; then
   r_as_words "$mode"
@@ -38,7 +42,7 @@ else
   job=$!
 fi
 exports=
-printf "%s\n" "$job" >pgid
+echo "$job" 1<>pgid
 watch=
 if [ "$limit" != 0 ] && [ -z "$user" ]; then
   (
@@ -64,6 +68,8 @@ if [ "$limit" != 0 ] && [ -z "$user" ]; then
   watch=$!
 fi
 wait "$job"; rc=$?
+# Death by signal N is 256 + N in ksh93, and 128 + N in every other shell.
+[ "$rc" -le 255 ] || rc=$((rc - 128))
 # A watcher that has begun to kill is let finish: some of the group may linger.
 if [ "$watch" ]; then
   [ -e timedout ] || kill "$watch" 2>/dev/null
@@ -72,4 +78,4 @@ fi
 if [ "$user" ] && [ "$limit" != 0 ]; then case $rc in 124|137) : >timedout ;; esac; fi
 [ -e timedout ] && rc=124
 case $input in "$root"/up/*) rm -f -- "$input" ;; esac
-mv -f started "exit.$rc"
+exec mv -f started "exit.$rc"
