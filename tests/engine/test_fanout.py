@@ -1,4 +1,4 @@
-"""One step on many nodes: ramps, soaks, thresholds, what is left after a crash, and the way back."""
+"""One step on many nodes: ramps, soaks, thresholds, what is left after a crash, the way back."""
 
 from __future__ import annotations
 
