@@ -29,14 +29,22 @@ def advise(state: RunState) -> tuple[Advice, ...]:
     asked = [a for n in state.nodes.values() if n.question for a in answers(state, n)]
     doubt = [
         Advice(
-            text=f"find out what became of {n.node} ({n.detail or 'outcome unknown'}), "
-            "then tell the run",
+            text=f"find out what became of {'the undo of ' if n.undo_unsettled else ''}{n.node} "
+            f"({n.detail or 'outcome unknown'}), then tell the run",
             command=f"runbook resolve {run} {shlex.quote(n.node)} --done   (or --not-done)",
         )
         for n in state.nodes.values()
-        if n.state is NodeState.IN_DOUBT
+        if _in_doubt(n)
     ]
     return (*asked, *doubt, *_by_phase(state))
+
+
+def _in_doubt(status: NodeStatus) -> bool:
+    """Whether a person has to say what came of its doing, or of its undo: trying once more would
+    only ask the same again."""
+    return status.state is NodeState.IN_DOUBT or (
+        status.state is NodeState.ROLLBACK_FAILED and (status.unsettled or status.undo_unsettled)
+    )
 
 
 def answers(state: RunState, status: NodeStatus) -> tuple[Advice, ...]:
@@ -124,8 +132,10 @@ def _not_restored(state: RunState) -> list[Advice]:
             command=f"runbook rollback {run}",
         )
         for n in state.nodes.values()
-        if n.state in {NodeState.ROLLBACK_FAILED, NodeState.UNDOING}
+        if n.state in {NodeState.ROLLBACK_FAILED, NodeState.UNDOING} and not _in_doubt(n)
     ]
+    if not out and any(_in_doubt(n) for n in state.nodes.values()):
+        out.append(Advice(text="then go on putting back", command=f"runbook rollback {run}"))
     out += [
         Advice(text=f"{n.node} cannot be taken back ({n.detail}): decide by hand what follows")
         for n in state.nodes.values()

@@ -95,6 +95,8 @@ class _Driver:
             self.decision = _Decision.owed(ctx.state.owed)
         if not ctx.state.rolling_back and self.decision is None:
             self._forward()
+            # An order that came with the last step is heard before the run counts as done.
+            self._take_messages()
         if self.decision is not None and self.decision.what == "rollback":
             refused = self._turn_back(self.decision)
             if refused is not None:
@@ -144,7 +146,8 @@ class _Driver:
         if outcome is StepOutcome.STOPPED:
             return False
         if outcome is StepOutcome.IN_DOUBT:
-            self._decide(_Decision("hold", f"step {name} is in doubt"))
+            nodes = (n.id for n in step.nodes if ctx.status(n.id).state is NodeState.IN_DOUBT)
+            self._decide(_Decision("hold", f"in doubt: {', '.join(nodes)}"))
             return False
         return self._failed(step)
 

@@ -96,11 +96,12 @@ def holds(here: HostReads, command: str, **options: Any) -> tuple[bool, CommandR
     """Whether a question put as a command has the answer yes (exit status 0).
 
     Raises Errored where the program was not found or not executable (status 126 or 127 with a
-    complaint, XCU section 2.8.2): that is not a no. Without a complaint it is one, as 127 is
+    complaint, XCU section 2.8.2), or ssh could not reach another machine (255 with a complaint,
+    ssh(1), section "Exit status"): that is not a no. Without a complaint it is one, as 127 is
     what dash gives for ``command -v``.
     """
     result = here.query(command, **options)
-    if result.exit_code in {126, 127} and result.stderr.strip():
+    if result.exit_code in {126, 127, 255} and result.stderr.strip():
         raise Errored(f"`{_short(command)}` could not be run: {tail(result.stderr)}")
     return result.exit_code == 0, result
 

@@ -32,7 +32,9 @@ class CommandKind(Kind):
     done_when: Command | None = Field(
         default=None,
         description="Read-only command that exits with 0 once the work is done: then nothing is "
-        "run, and afterwards it must hold. It also settles the doubt after a crash.",
+        "run, and afterwards it must hold. It also settles the doubt after a crash. One that asks "
+        "another machine over ssh should end with ssh's own status: 255 means that nobody could "
+        "be asked, and not that the work is not done.",
     )
     probe: Command | None = Field(
         default=None,

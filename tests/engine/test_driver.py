@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from runbook.engine.context import RunContext
+from runbook.engine.context import Observer, RunContext
 from runbook.engine.faults import FailSteps
 from runbook.errors import ExitCode
+from runbook.model.events import Event
 from runbook.model.plan import Plan
 from runbook.model.runbook import OutputSpec, Policy, Poll, Retry
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 from tests.engine.miniworld import Lab, step
 
@@ -218,6 +220,23 @@ def test_drift_stops_the_undo_and_is_shown(tmp_path: Path) -> None:
     assert driven is not None
     assert driven.exit_code is ExitCode.ROLLED_BACK
     assert lab.outside.values["a"] == "0"
+
+
+class _AsTheLastStepEnds(Observer):
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def on_event(self, event: Event, state: RunState) -> None:
+        if event.kind == "verified" and event.node == "f":
+            self.lab.store.post(self.lab.run_id, "rollback", who="ada", now=1.0, data={})
+
+
+def test_an_order_that_comes_with_the_last_step_is_heard(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, WIDE, BEFORE)
+    driven = lab.drive(observer=_AsTheLastStepEnds(lab))
+    assert driven is not None
+    assert driven.exit_code is ExitCode.ROLLED_BACK
+    assert {k: lab.outside.values[k] for k in BEFORE} == BEFORE
 
 
 def test_rollback_to_a_step_and_forward_again(tmp_path: Path) -> None:

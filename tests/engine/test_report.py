@@ -186,6 +186,19 @@ def test_advice_in_doubt_comes_before_going_on() -> None:
     ]
 
 
+def test_an_undo_in_doubt_is_asked_about_and_not_just_tried_again() -> None:
+    told = story.to_the_flip().intent("flip").wait(9)
+    told.add("failed", "flip", 1, "do", error="refused")
+    told.add("rollback_started", why="on_failure: rollback", who="", to=None)
+    told.intent("flip", op="undo").wait(3)
+    told.add("rollback_failed", "flip", 1, "undo", error="in doubt: no answer", unsettled=True)
+    told.add("run_finished", phase="not_restored", why="flip failed")
+    first, second = advise(told.state)
+    assert first.command.startswith("runbook resolve shop-2009-k3v9xq flip --done")
+    assert "the undo of flip (in doubt: no answer)" in first.text
+    assert second.command == "runbook rollback shop-2009-k3v9xq"
+
+
 def test_advice_after_a_rollback_points_at_the_step_that_failed() -> None:
     (advice,) = advise(story.rolled_back().state)
     assert advice.command == "runbook log shop-2009-k3v9xq flip --output"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runbook.engine.rollback import ancestors
 from runbook.kinds import registry
 from runbook.loading import load_runbook
 from runbook.model.plan import Plan
@@ -93,7 +94,16 @@ def test_whichever_way_the_night_ends_nothing_is_lost(folder: Path, step: str) -
     assert said["changed"] == [], "the world is as it was"
     assert said["judgement"]["writes_lost"] == 0
     assert said["judgement"]["writes_acknowledged"] > 20
+    assert said["judgement"]["read_outage"]["count"] == 0, said["judgement"]["first_errors"]
     assert said["ok"] is True
+
+
+def test_the_plan_shows_that_the_way_back_waits_for_the_caches() -> None:
+    steps = plan().by_id
+    assert steps["west-stays"].estimate_undo == 65
+    assert "west-start" in steps["west-stays"].after
+    assert "west-stays" in ancestors(plan(), "flip")
+    assert "west-stays" in ancestors(plan(), "freeze"), "the east opens before the wait"
 
 
 def test_without_the_freeze_orders_are_lost_and_nobody_sees_an_error(folder: Path) -> None:

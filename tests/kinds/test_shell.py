@@ -42,6 +42,16 @@ def test_a_question_that_cannot_be_asked_is_not_a_no(world: LocalWorld) -> None:
     assert found.state == {"done": False}
 
 
+@pytest.mark.parametrize("key", ["done_when", "probe"])
+def test_another_machine_that_ssh_cannot_reach_is_not_a_no(world: LocalWorld, key: str) -> None:
+    """Were it taken for the state before, no undo could ever bring that state back."""
+    ssh = "ssh -o BatchMode=yes -o ConnectTimeout=2 -p 1 127.0.0.1 true"
+    with pytest.raises(Errored, match="could not be run"):
+        Shell.model_validate({"command": "true", key: ssh}).observe(world)
+    said = Shell.model_validate({"command": "true", key: "exit 255"}).observe(world)
+    assert said.state
+
+
 def test_without_a_proof_nothing_is_known(world: LocalWorld) -> None:
     life = Life(world, Shell(command="echo out; echo err >&2; exit 7", ok_codes=(0, 7)))
     assert life.forward().ok and life.look().state == {}

@@ -1,7 +1,9 @@
-"""A controller in the lab: ``controller.py STATE RUNBOOK`` starts a run as the command line does.
+"""A controller in the lab: ``controller.py STATE RUNBOOK [FAIL]`` starts a run as the command
+line does.
 
 It prints the run's id and its phases as `runbook run --plain` does, and ends with its exit code.
-Unlike that command it does not ask for a rehearsal first.
+Unlike that command it does not ask for a rehearsal first, and the step FAIL fails right after it
+took effect.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from runbook.cli import wiring
-from runbook.cli.session import Show, start
+from runbook.cli import session, wiring
+from runbook.engine.faults import FailSteps
 from runbook.journal import open_store
 
 
-def main(state: str, file: str) -> int:
+def main(state: str, file: str, fail: str = "") -> int:
     plan = wiring.load_plan(Path(file), [])
-    run_id, driven = start(plan, open_store(Path(state)), show=Show.PLAIN)
+    if fail:
+        # What only rehearsals have: a live run never gets faults from the command line.
+        session._faults = lambda endpoints: FailSteps([fail])
+    run_id, driven = session.start(plan, open_store(Path(state)), show=session.Show.PLAIN)
     print(f"{run_id} ended: {driven.phase} {driven.why}", flush=True)
     return int(driven.exit_code)
 

@@ -153,6 +153,7 @@ server:
   num-threads: 1
   infra-host-ttl: 1
   infra-keep-probing: yes
+  infra-cache-max-rtt: 1000
   # There is no other world: what is not in the zone does not exist, and says so at once.
   local-zone: "." static
 {local}{stubs}remote-control:

@@ -35,15 +35,15 @@ def inside(space: str) -> Iterator[None]:
         os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", f"/run/netns/{space}")
     )
     try:
-        _enter(there)
+        enter(there)
         yield
     finally:
-        _enter(back)
+        enter(back)
         os.close(there)
         os.close(back)
 
 
-def _enter(handle: int) -> None:
+def enter(handle: int) -> None:
     if _LIBC.setns(handle, _CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "the network namespace cannot be entered")
 

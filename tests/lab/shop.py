@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from runbook.journal import Store, open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.events import GENESIS
+from runbook.model.runstate import RunState
 from tests.lab.lab import Lab
 from tests.lab.names import PRIMARY, SECONDARY, TSIG
 from tests.lab.processes import kill, wait_for
@@ -26,24 +29,38 @@ _UNIT = "exec python3 shop/shop.py\n"
 # Real name servers and caches take real time: minutes become seconds. Nothing else of the
 # example's runbook is changed.
 SHORTER = {
-    "ttl: 60}": "ttl: 2}",
+    "low_ttl: 60": "low_ttl: 2",
+    'ttl: "{{ low_ttl }}"}\n\n': 'ttl: "{{ low_ttl }}", skew: 1s}\n\n',
     "with: {of: lower-ttl}\n\n": "with: {of: lower-ttl, skew: 1s}\n\n",
     "with: {of: flip}": "with: {of: flip, skew: 1s}",
     "with: {for: 10m}": "with: {for: 1s}",
     "poll: {every: 5s, timeout: 3m, stable: 2}": "poll: {every: 500ms, timeout: 1m, stable: 2}",
 }
 
-# An order may be under way at the very moment of the freeze: that one is waited for.
-_FROZEN = """'"frozen": true, "in_flight": 0'}\n"""
-_PATIENT = "    poll: {every: 200ms, timeout: 20s}\n"
+# For many moves in a row: still real time, and as little of it as there can be.
+HURRIED = {
+    "low_ttl: 2": "low_ttl: 1",
+    "skew: 1s}": "skew: 200ms}",
+    "with: {for: 1s}": "with: {for: 100ms}",
+    "poll: {every: 1s, timeout: 30s}": "poll: {every: 200ms, timeout: 30s}",
+    "poll: {every: 500ms, timeout: 1m, stable: 2}": "poll: {every: 100ms, timeout: 1m, stable: 2}",
+}
 
 
-def zone() -> str:
+def hurried(text: str) -> str:
+    """A change for :class:`Move`."""
+    for old, new in HURRIED.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def zone(ttl: int = 6) -> str:
     """The example's zone with a secondary, and TTLs of seconds."""
     text = (EXAMPLE / "shop.example.zone").read_text()
-    text = text.replace("$TTL 3600", "$TTL 6").replace(" 300 IN", " 4 IN")
+    text = text.replace("$TTL 3600", f"$TTL {ttl}").replace(" 300 IN", f" {max(2, ttl - 2)} IN")
     second = f"@ IN NS ns2.shop.example.\nns2 IN A {SECONDARY}\n"
-    assert "$TTL 6" in text
+    assert f"$TTL {ttl}" in text
     return text + second
 
 
@@ -69,9 +86,12 @@ class Move:
     lab: Lab
     folder: Path
     change: Callable[[str], str] = str
+    fail: str = ""
+    """The step that fails right after it took effect."""
     controller: subprocess.Popen[bytes] | None = None
     shopper: subprocess.Popen[bytes] | None = None
     _store: Store | None = field(default=None)
+    _folded: RunState | None = field(default=None)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -81,8 +101,6 @@ class Move:
         for old, new in SHORTER.items():
             assert text.count(old) == 1, (old, text.count(old))
             text = text.replace(old, new)
-        if _FROZEN + "    poll:" not in text:
-            text = text.replace(_FROZEN, _FROZEN + _PATIENT)
         (place / "runbook.yml").write_text(self.change(text))
         (place / "shop.example.zone").write_text(zone())
         config = self.folder / "ssh_config"
@@ -108,9 +126,13 @@ class Move:
         """Customers begin to order; returns when some have been acknowledged."""
         self.shopper = self.lab.start(
             "client", sys.executable, str(Path(__file__).with_name("shopper.py")),
-            "http://shop.example/orders", str(self.records),
+            "http://shop.example", str(self.records),
         )
         wait_for("the first orders are taken", lambda: len(self.acknowledged()) >= 5)
+
+    def pages_failed(self) -> list[str]:
+        """When and why a page did not load for a visitor."""
+        return self.records.with_name(f"{self.records.name}.pages").read_text().splitlines()
 
     def orders_at(self, host: str) -> set[str]:
         """What the database of a side holds."""
@@ -132,7 +154,7 @@ class Move:
     def start(self) -> None:
         self._control(
             sys.executable, "-m", "tests.lab.controller", str(self.state_folder),
-            str(self.folder / "runbook" / "runbook.yml"),
+            str(self.folder / "runbook" / "runbook.yml"), self.fail,
         )
         wait_for("the run has begun", lambda: self._begun() or self._ended(), 30)
 
@@ -153,9 +175,12 @@ class Move:
         with (self.folder / "log").open("ab") as log:
             self.controller = self.lab.start(
                 "control", *command, output=log,
-                env={"SHOP_TSIG": TSIG, "PYTHONPATH": str(ROOT), "HOME": str(self.folder),
-                     "RUNBOOK_USER": "operator", "PATH": os.environ["PATH"]},
+                env=self._environment(),
             )
+
+    def _environment(self) -> dict[str, str]:
+        return {"SHOP_TSIG": TSIG, "PYTHONPATH": str(ROOT), "HOME": str(self.folder),
+                "RUNBOOK_USER": "operator", "PATH": os.environ["PATH"], "COLUMNS": "200"}
 
     def kill(self) -> None:
         """SIGKILL for the controller."""
@@ -163,6 +188,22 @@ class Move:
         kill([self.controller.pid])
         self.controller.wait()
         self.controller = None
+
+    def freeze(self, seconds: float) -> None:
+        """SIGSTOP for the controller, and SIGCONT so much later."""
+        if self.controller is not None and self.controller.poll() is None:
+            self.controller.send_signal(signal.SIGSTOP)
+            try:
+                Event().wait(seconds)
+            finally:
+                self.controller.send_signal(signal.SIGCONT)
+
+    def command(self, *words: str) -> str:
+        """What a command of Runbook's says at the operator's desk. It must not fail."""
+        return self.lab.run(
+            "control", sys.executable, "-m", "runbook", *words, "--state", str(self.state_folder),
+            env=self._environment(),
+        ).stdout
 
     def to_its_end(self, patience: float = 120, during: Callable[[], None] = lambda: None) -> int:
         """Follow the controller, answering go-or-no-go; its exit code."""
@@ -202,8 +243,16 @@ class Move:
         return found
 
     def state(self) -> RunState:
-        plan, events = self.store.load(self.run_id)
-        return fold(self.run_id, plan, events)
+        """As the journal has it now; only what is new is read."""
+        if self._folded is None:
+            plan, _ = self.store.load(self.run_id)
+            self._folded = RunState.empty(self.run_id, plan)
+        known = self._folded
+        for event in self.store.events(
+            self.run_id, after=known.last_seq, prev_hash=known.last_hash or GENESIS
+        ):
+            known.apply(event)
+        return known
 
     def answer(self) -> None:
         """Lead and database administrator say yes, once they are asked."""
@@ -215,21 +264,29 @@ class Move:
                 self.store.post(self.run_id, "approve", who=f"the {role}", now=time.time(),
                                 node="go", data={"role": role, "why": "", "evidence": ""})
 
+    def close_shopper(self) -> None:
+        """No more orders: what was acknowledged can be counted."""
+        if self.shopper is not None:
+            kill([self.shopper.pid])
+            self.shopper.wait()
+            self.shopper = None
+
     def close(self) -> None:
-        for process in (self.controller, self.shopper):
-            if process is not None:
-                kill([process.pid])
-                process.wait()
+        self.close_shopper()
+        if self.controller is not None:
+            kill([self.controller.pid])
+            self.controller.wait()
         if self._store is not None:
             self._store.close()
             self._store = None
 
 
-def records_of(lab: Lab) -> list[str]:
-    """The zone at the primary, without what every update changes (the SOA's serial)."""
+def records_of(lab: Lab, server: str = PRIMARY) -> list[str]:
+    """The zone at a server, without what every update changes (the SOA's serial)."""
+    key = ("-y", "hmac-sha256:" + TSIG.replace(":hmac-sha256", "")) if server == PRIMARY else ()
     lines = lab.run(
-        "control", "dig", "+noall", "+answer", "+onesoa", "-y",
-        "hmac-sha256:" + TSIG.replace(":hmac-sha256", ""), f"@{PRIMARY}", "shop.example", "AXFR",
+        "control", "dig", "+noall", "+answer", "+onesoa", *key, f"@{server}", "shop.example",
+        "AXFR",
     ).stdout.splitlines()
     return sorted(
         re.sub(r"\s+", " ", line) for line in lines

@@ -48,6 +48,7 @@ def test_the_move(shop_lab: Lab, tmp_path: Path) -> None:
     finally:
         move.close()
     assert move.acknowledged() <= move.orders_at("west-web"), "no acknowledged order is lost"
+    assert move.pages_failed() == [], "pages always load"
     expected = [line.replace(EAST, WEST) for line in before]
     assert records_of(shop_lab) == sorted(expected)
     for resolver in RESOLVERS.values():
@@ -96,6 +97,7 @@ def test_a_step_fails_after_the_thaw_and_all_is_put_back(shop_lab: Lab, tmp_path
     finally:
         move.close()
     assert move.acknowledged() <= move.orders_at("east-web"), "no acknowledged order is lost"
+    assert move.pages_failed() == [], "pages always load"
     assert records_of(shop_lab) == before
     left = shop_lab["west-web"].run("ls -A /root; systemctl is-active shop; "
                                     "systemctl is-enabled shop", check=False).stdout.split()

@@ -108,6 +108,9 @@ def test_a_query_sees_nothing_of_others(runner: Runner) -> None:
     secret = "correct-horse"
     assert runner.query("echo $PW", exports=f"export PW={secret}\n").out.decode().strip() == secret
     assert secret.encode() not in runner.query("set; env").out
+    unset = runner.query("unset PW; set", exports=f"export PW={secret}\n").out
+    assert b"HOME" in unset
+    assert secret.encode() not in unset
     mask = runner.query("umask").out.decode()
     runner.query("A=changed; cd /; umask 0; set -- a b c; set -f; exec 2>/dev/null")
     reply = runner.query('echo "$A|$#|$*"; umask; echo /proc/sel[f]; echo oops >&2')

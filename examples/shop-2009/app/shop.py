@@ -79,13 +79,18 @@ def identities() -> list[str]:
         link.close()
 
 
-def place_order(body: str) -> str:
-    """Returns only when the order has been committed and is on the disk."""
+def place_order(body: str) -> str | None:
+    """Returns only when the order has been committed and is on the disk; None when the shop was
+    closed meanwhile. That is looked at under the database's write lock, so that what is exported
+    after closing holds every order that was ever acknowledged."""
     identity = uuid.uuid4().hex
     with write_lock:
         link = connect()
         try:
             with link:
+                link.execute("BEGIN IMMEDIATE")
+                if MAINTENANCE.exists():
+                    return None
                 link.execute("INSERT INTO orders VALUES (?, ?)", (identity, body))
         finally:
             link.close()
@@ -122,10 +127,11 @@ class Handler(BaseHTTPRequestHandler):
         # Counted before the look at the flag: once the flag is there and the count is 0, no
         # order can be written any more.
         with in_flight:
-            if MAINTENANCE.exists():
-                self.send_json(503, {"error": "we are moving"}, {"Retry-After": "120"})
-                return
-            identity = place_order(body.decode("utf-8", "replace"))
+            closed = MAINTENANCE.exists()
+            identity = None if closed else place_order(body.decode("utf-8", "replace"))
+        if identity is None:
+            self.send_json(503, {"error": "we are moving"}, {"Retry-After": "120"})
+            return
         self.send_json(201, {"id": identity, "site": SITE})
 
     def send_file(self, path: Path) -> None:
