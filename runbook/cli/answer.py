@@ -39,6 +39,21 @@ def nodes_of(state: RunState, step: str) -> list[str]:
     )
 
 
+def _addressed(state: RunState, nodes: list[str], verb: str) -> list[str]:
+    """Of the nodes of a step on many hosts those that a verb is about: what went well on the
+    others is left alone, and where some ask, the answer is theirs."""
+    from runbook.model.state import FINISHED, NodeState
+
+    found = {name: state.nodes[name] for name in nodes}
+    if verb == "retry":
+        wanted = {NodeState.FAILED, NodeState.ERRORED}
+        return [name for name, node in found.items() if node.state in wanted]
+    if verb == "resolve":
+        return [name for name, node in found.items() if node.unsettled or node.undo_unsettled]
+    asking = [name for name, node in found.items() if node.question]
+    return asking or [name for name, node in found.items() if node.state not in FINISHED]
+
+
 def _check_role(state: RunState, nodes: list[str], role: str) -> None:
     """Raises Refused for an answer in no role, or in one that is not asked."""
     for node in nodes:
@@ -75,6 +90,8 @@ def say(
             )
         if verb == "approve":
             _check_role(folded, nodes, str((data or {}).get("role", "")))
+    elif len(nodes) > 1:
+        nodes = _addressed(folded, nodes, verb) or nodes
     now = real_clock().now()
     for node in nodes:
         store.post(run_id, verb, who=person(), now=now, node=node, data=data)

@@ -6,6 +6,7 @@ import shlex
 
 from pydantic import BaseModel, ConfigDict
 
+from runbook.engine.many import alike, nodes_named
 from runbook.model.runstate import NodeStatus, RunState
 from runbook.model.state import NodeState, RunPhase
 
@@ -26,7 +27,10 @@ class Advice(BaseModel):
 def advise(state: RunState) -> tuple[Advice, ...]:
     """What can be done about the run as it stands, most urgent first; empty when it is done."""
     run = state.run_id
-    asked = [a for n in state.nodes.values() if n.question for a in answers(state, n)]
+    asked = [
+        a for group in alike(n for n in state.nodes.values() if n.question)
+        for a in answers(state, *group)
+    ]
     doubt = [
         Advice(
             text=f"find out what became of {'the undo of ' if n.undo_unsettled else ''}{n.node} "
@@ -47,11 +51,15 @@ def _in_doubt(status: NodeStatus) -> bool:
     )
 
 
-def answers(state: RunState, status: NodeStatus) -> tuple[Advice, ...]:
-    """Every way to answer the open question of a node, with what is still missing."""
+def answers(
+    state: RunState, status: NodeStatus, *others: NodeStatus
+) -> tuple[Advice, ...]:
+    """Every way to answer the open question of a node, with what is still missing; and of
+    ``others`` of its step that ask the same."""
     asked = status.asked
+    who = _meant(status, *others)
     if asked.get("verbs"):
-        where = f"{state.run_id} {shlex.quote(status.node)}"
+        where = f"{state.run_id} {who}"
         commands = {
             "retry": f"runbook retry {where}",
             "skip": f"runbook skip {where} --why REASON",
@@ -74,7 +82,7 @@ def answers(state: RunState, status: NodeStatus) -> tuple[Advice, ...]:
     needs = [f"{len({d.who for d in yes})} of {quorum}"] if quorum > 1 else []
     needs += [f"missing: {', '.join(missing)}"] if missing else []
     needs += ["with evidence"] if asked.get("evidence") else []
-    command = f"runbook approve {state.run_id} {shlex.quote(status.node)}"
+    command = f"runbook approve {state.run_id} {who}"
     if missing:
         command += f" --role {shlex.quote(missing[0])}"
     if asked.get("evidence"):
@@ -87,16 +95,23 @@ def answers(state: RunState, status: NodeStatus) -> tuple[Advice, ...]:
     return (yes_please,)
 
 
+def _meant(*nodes: NodeStatus) -> str:
+    """How a command names them: one by itself, several by their step."""
+    node = nodes[0].node
+    return shlex.quote(node if len(nodes) == 1 else node.partition("@")[0])
+
+
 def _by_phase(state: RunState) -> list[Advice]:
     run = state.run_id
     back = Advice(text="put everything back", command=f"runbook rollback {run}")
     stuck = [n for n in state.nodes.values() if n.state in _STUCK]
     logs = [
         Advice(
-            text=f"read why {n.node} {n.state.value}: {n.detail or 'no detail'}",
-            command=f"runbook log {run} {shlex.quote(n.node)} --output",
+            text=f"read why {nodes_named(n.node for n in group)} {group[0].state.value}: "
+            f"{group[0].detail or 'no detail'}",
+            command=f"runbook log {run} {_meant(*group)} --output",
         )
-        for n in stuck[:3]
+        for group in alike(stuck)[:3]
     ]
     match state.phase:
         case RunPhase.PAUSED:
@@ -127,19 +142,24 @@ def _not_restored(state: RunState) -> list[Advice]:
     run = state.run_id
     out = [
         Advice(
-            text=f"{n.node} could not be put back ({n.detail or 'no detail'}): mend the cause, "
+            text=f"{nodes_named(n.node for n in group)} could not be put back "
+            f"({group[0].detail or 'no detail'}): mend the cause, "
             "then try the rollback again; what was done is kept",
             command=f"runbook rollback {run}",
         )
-        for n in state.nodes.values()
-        if n.state in {NodeState.ROLLBACK_FAILED, NodeState.UNDOING} and not _in_doubt(n)
+        for group in alike(
+            n for n in state.nodes.values()
+            if n.state in {NodeState.ROLLBACK_FAILED, NodeState.UNDOING} and not _in_doubt(n)
+        )
     ]
     if not out and any(_in_doubt(n) for n in state.nodes.values()):
         out.append(Advice(text="then go on putting back", command=f"runbook rollback {run}"))
     out += [
-        Advice(text=f"{n.node} cannot be taken back ({n.detail}): decide by hand what follows")
-        for n in state.nodes.values()
-        if n.state is NodeState.IRREVERSIBLE
+        Advice(text=f"{nodes_named(n.node for n in group)} cannot be taken back "
+               f"({group[0].detail}): decide by hand what follows")
+        for group in alike(
+            n for n in state.nodes.values() if n.state is NodeState.IRREVERSIBLE
+        )
     ]
     return out
 

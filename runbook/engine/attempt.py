@@ -40,6 +40,15 @@ def run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
         return NodeState.SKIPPED
 
 
+def given_up(ctx: RunContext, step: PlannedStep, node: Node) -> bool:
+    """Whether a node has failed and has no try left: :func:`run_node` would leave it so."""
+    status = ctx.status(node.id)
+    return (
+        status.state in {NodeState.FAILED, NodeState.ERRORED}
+        and node.id not in ctx.fresh_tries and status.attempt > step.retry.times
+    )
+
+
 def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     run = _NodeRun(ctx, step, node)
     status = run.status

@@ -15,6 +15,7 @@ from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
 from runbook.engine.heartbeat import heartbeats
 from runbook.engine.limits import overruns
+from runbook.engine.many import nodes_named, what_failed
 from runbook.engine.mishaps import words
 from runbook.engine.rollback import begin_rollback, past_return, run_rollback
 from runbook.engine.steps import StepOutcome, finished, run_step
@@ -146,18 +147,13 @@ class _Driver:
         if outcome is StepOutcome.STOPPED:
             return False
         if outcome is StepOutcome.IN_DOUBT:
-            nodes = (n.id for n in step.nodes if ctx.status(n.id).state is NodeState.IN_DOUBT)
-            self._decide(_Decision("hold", f"in doubt: {', '.join(nodes)}"))
+            doubt = [n.id for n in step.nodes if ctx.status(n.id).state is NodeState.IN_DOUBT]
+            self._decide(_Decision("hold", f"in doubt: {nodes_named(doubt)}"))
             return False
         return self._failed(step)
 
     def _failed(self, step: PlannedStep) -> bool:
-        bad = {NodeState.FAILED, NodeState.ERRORED}
-        status = next(
-            ctx_status for node in step.nodes
-            if (ctx_status := self.ctx.status(node.id)).state in bad
-        )
-        why = f"step {step.id} {status.state}: {status.detail}"
+        why = what_failed(self.ctx.state, step)
         if step.on_failure == "ask":
             return self._ask_about(step, why)
         self._decide(_Decision("rollback" if step.on_failure == "rollback" else "hold", why))
@@ -178,8 +174,8 @@ class _Driver:
         while not ctx.halt.is_set():
             if ctx.fresh_tries & set(bad):
                 return self._work(step.id)
-            if finished(ctx.state, step):
-                return True
+            if not any(ctx.status(name).question for name in bad):
+                return self._work(step.id)
             with ctx.signals.changed:
                 ctx.signals.changed.wait(ANSWER_LOOK_EVERY)
         return False

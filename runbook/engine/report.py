@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runbook.engine.advice import advise
+from runbook.engine.many import hosts_named
 from runbook.engine.measures import read_measures
 from runbook.engine.report_model import (
     BreachLine,
@@ -234,9 +235,9 @@ def step_detail(state: RunState, step: PlannedStep) -> str:
         return ""
     if len(nodes) == 1 or (len(told) == len(nodes) and len(words) == 1):
         return words[0]
-    host = told[0].node.rpartition("@")[2]
-    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-    return f"{host}: {words[0]}{more}"
+    same = [n.node for n in told if (n.question or n.detail) == words[0]]
+    more = f" (and {len(told) - len(same)} more)" if len(told) > len(same) else ""
+    return f"{hosts_named(same)}: {words[0]}{more}"
 
 
 def _budget_lines(state: RunState, now: float) -> list[BudgetLine]:

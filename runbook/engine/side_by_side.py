@@ -10,8 +10,8 @@ from runbook.model.plan import Node, PlannedStep
 
 
 def batches(step: PlannedStep, todo: Sequence[Node]) -> Iterator[list[Node]]:
-    """What is left of a step, in its batches. A ramp goes on where it was: nodes that are
-    finished count as those of its first batches."""
+    """What is left of a step, in its batches. A ramp goes on where it was: nodes that are not
+    left to do count as those of its first batches."""
     ramp = list(step.ramp)
     done = len(step.nodes) - len(todo)
     while ramp and done >= ramp[0]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from runbook.engine.attempt import run_node
+from runbook.engine.attempt import given_up, run_node
 from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.late import condition_holds
 from runbook.engine.side_by_side import batches, side_by_side
@@ -27,15 +27,20 @@ def finished(state: RunState, step: PlannedStep) -> bool:
     states = [state.nodes[node.id].state for node in step.nodes]
     failed = sum(s in {NodeState.FAILED, NodeState.ERRORED} for s in states)
     others = sum(s not in FINISHED for s in states) - failed
-    tolerated = len(states) if step.on_failure == "continue" else step.max_failures
-    return others == 0 and failed <= tolerated
+    return others == 0 and failed <= tolerated(step)
+
+
+def tolerated(step: PlannedStep) -> int:
+    """How many nodes may fail."""
+    return len(step.nodes) if step.on_failure == "continue" else step.max_failures
 
 
 def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
     """Run what is left of a step. Raises JournalFault or Fenced."""
-    todo = [n for n in step.nodes if ctx.status(n.id).state not in FINISHED]
+    todo = [n for n in step.nodes
+            if ctx.status(n.id).state not in FINISHED and not given_up(ctx, step, n)]
     if not todo:
-        return StepOutcome.FINISHED
+        return _outcome(ctx, step)
     try:
         if step.when is not None and not any(ctx.status(n.id).intended for n in step.nodes):
             try:
@@ -51,21 +56,26 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
         for moment in (step.at, step.not_before):
             if moment is not None and not ctx.clock.wait(moment, ctx.halt):
                 return StepOutcome.STOPPED
-        for number, nodes in enumerate(batches(step, todo)):
-            if number and step.soak:
-                _soak(ctx, step.soak)
+        left = {n.id for n in todo}
+        for nodes in batches(step, todo):
+            if _failures(ctx, step, left) > tolerated(step):
+                break
+            _soak(ctx, step, left)
             _while_paused(ctx)
             side_by_side(ctx, nodes, lambda node: run_node(ctx, step, node), ctx.halt)
-            if _failures(ctx, step) > step.max_failures:
-                break
+            left -= {n.id for n in nodes}
     except Stopping:
         return StepOutcome.STOPPED
     return _outcome(ctx, step)
 
 
-def _soak(ctx: RunContext, seconds: float) -> None:
-    """Between two batches: what the first did shall have time to show."""
-    if not ctx.clock.wait(ctx.now() + seconds, ctx.halt):
+def _soak(ctx: RunContext, step: PlannedStep, left: set[str]) -> None:
+    """Before a batch: what the one before it did shall have had time to show, whichever
+    controller did it."""
+    ends = [ended for n in step.nodes
+            if n.id not in left and (ended := ctx.status(n.id).ended_at) is not None]
+    begun = any(ctx.status(name).intended for name in left)
+    if step.soak and ends and not begun and not ctx.clock.wait(max(ends) + step.soak, ctx.halt):
         raise Stopping
 
 
@@ -78,9 +88,10 @@ def _while_paused(ctx: RunContext) -> None:
         raise Stopping
 
 
-def _failures(ctx: RunContext, step: PlannedStep) -> int:
+def _failures(ctx: RunContext, step: PlannedStep, left: set[str]) -> int:
+    """How many nodes went wrong; those that are still ``left`` to do may yet come right."""
     bad = {NodeState.FAILED, NodeState.ERRORED, NodeState.IN_DOUBT}
-    return sum(ctx.status(n.id).state in bad for n in step.nodes)
+    return sum(ctx.status(n.id).state in bad and n.id not in left for n in step.nodes)
 
 
 def _outcome(ctx: RunContext, step: PlannedStep) -> StepOutcome:

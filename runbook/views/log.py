@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from runbook.model.events import Event
+from runbook.model.hostset import folded_nodes
 from runbook.model.plan import Plan
 from runbook.views.consoles import ascii_only, plain_console
-from runbook.views.hosts import folded
 from runbook.views.plain import node_width
 from runbook.views.times import at, plan_zone
 from runbook.views.words import describe, event_style, to_ascii
@@ -121,7 +121,7 @@ def print_outputs(outputs: Sequence[Output], *, stream: TextIO | None = None) ->
         undo = "undo, " if item.op == "undo" else ""
         code = "" if item.exit_code is None else f", exit {item.exit_code}"
         many = f"{len(nodes)} hosts, " if len(nodes) > 1 else ""
-        head = f"== {_names(nodes)} ({many}{undo}attempt {item.attempt}, action " \
+        head = f"== {folded_nodes(nodes)} ({many}{undo}attempt {item.attempt}, action " \
                f"{item.index + 1}{code})"
         out.write(f"{head}\n")
         if item.note:
@@ -147,11 +147,6 @@ def _alike(outputs: Sequence[Output]) -> list[tuple[Output, list[str]]]:
         groups.values(),
         key=lambda group: (order.index(group[0].node.partition("@")[0]), not group[0].exit_code),
     )
-
-
-def _names(nodes: Sequence[str]) -> str:
-    step, at, _ = nodes[0].partition("@")
-    return step + at + folded(node.partition("@")[2] for node in nodes)
 
 
 def _visible(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook.views.hosts import folded
+from runbook.model.hostset import folded
 
 
 @pytest.mark.parametrize(("names", "expected"), [

@@ -1,4 +1,4 @@
-"""Many host names in few words: ``node[001-180,190]``."""
+"""Many host names in few words: ``node[001-180,190]``, as ClusterShell's nodeset(1) writes them."""
 
 from __future__ import annotations
 
@@ -45,3 +45,10 @@ def _ranges(head: str, tail: str, padded: int, numbers: list[int]) -> str:
     if len(shown) == 1 and "-" not in shown[0]:
         return f"{head}{shown[0]}{tail}"
     return f"{head}[{','.join(shown)}]{tail}"
+
+
+def folded_nodes(nodes: Iterable[str]) -> str:
+    """Nodes of one step: ``step@web[1-3]``, or ``step`` for that on no host."""
+    ids = list(nodes)
+    step, at, _ = ids[0].partition("@")
+    return step + at + folded(node.partition("@")[2] for node in ids)
