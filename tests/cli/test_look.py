@@ -96,3 +96,19 @@ def test_report_that_cannot_be_written(tmp_path: Path) -> None:
     keep(story.done(), tmp_path)
     with pytest.raises(Refused, match="cannot be written"):
         say("report", "--out", str(tmp_path / "no" / "such" / "x.md"), state=tmp_path)
+
+
+@pytest.mark.parametrize(("verb", "addressed"), [
+    (["retry"], ["web2.east"]), (["skip", "--why", "it is gone"], ["web2.east", "web3.east"]),
+])
+def test_an_answer_for_a_step_is_for_the_hosts_that_it_is_about(
+    tmp_path: Path, verb: list[str], addressed: list[str]
+) -> None:
+    """One host is done, one failed, one was not begun."""
+    told = Story(story.shop_plan(steps=(story.step("freeze", hosts=story.HOSTS),)))
+    told.do("freeze@web1.east", 1).intent("freeze@web2.east")
+    told.add("failed", "freeze@web2.east", 1, "do", error="exit 3").add("held", why="it failed")
+    run_id = keep(told, tmp_path)
+    say(verb[0], run_id, "freeze", *verb[1:], state=tmp_path)
+    inbox = open_store(tmp_path).inbox(run_id)
+    assert [message.node for message in inbox] == [f"freeze@{host}" for host in addressed]

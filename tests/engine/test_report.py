@@ -210,3 +210,13 @@ def test_a_failed_step_that_asks_offers_every_verb() -> None:
     told.add("ask", "flip", 1, "do", question="flip failed. Retry, skip or roll back?",
              verbs=["retry", "skip", "rollback"])
     assert [a.command.split()[1] for a in advise(told.state)] == ["retry", "skip", "rollback"]
+
+
+def test_hosts_that_fail_alike_make_one_advice() -> None:
+    told = Story(shop_plan(steps=(step("freeze", hosts=story.HOSTS),)))
+    for host in story.HOSTS:
+        told.intent(f"freeze@{host}").add("failed", f"freeze@{host}", 1, "do", error="exit 3")
+    told.add("held", why="step freeze failed")
+    logs = [a for a in advise(told.state) if a.command.startswith("runbook log")]
+    assert [a.command for a in logs] == [f"runbook log {told.run_id} freeze --output"]
+    assert "freeze@web[1-3].east failed: exit 3" in logs[0].text
