@@ -174,6 +174,29 @@ def test_an_answer_that_is_lost_is_found_out_afterwards(lab: Lab, tmp_path: Path
     assert after == before + 1, "one update, once"
 
 
+def test_a_secondary_that_answers_servfail_is_not_counted_as_seen(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """It is up, and has lost the zone: an answer, and still nothing known."""
+    lab["ns2"].run(
+        "nft add table inet cut; nft 'add chain inet cut out { type filter hook output priority "
+        f"0; }}'; nft add rule inet cut out ip daddr {PRIMARY} drop; "
+        "knotc -s /run/knot/knot.sock -f zone-purge shop.example."
+    )
+    try:
+        wait_for("SERVFAIL", lambda: "SERVFAIL" in lab.run(
+            "control", "dig", "+norec", f"@{SECONDARY}", "shop.example", "A").stdout)
+        done = move(lab, tmp_path, FLIP)
+        assert done.state.phase is RunPhase.HELD
+        assert "ns2" in done.driven.why and "SERVFAIL" in done.driven.why
+    finally:
+        lab["ns2"].run("nft delete table inet cut")
+    wait_for("ns2 serves the zone", lambda: bool(address(lab, server=SECONDARY)), 60)
+    again = resume(lab, tmp_path, done)
+    assert again.driven.exit_code == ExitCode.OK, again.log
+    assert address(lab, server=SECONDARY) == [NEW]
+
+
 @without("faketime")
 def test_a_controller_with_a_wrong_clock_is_told(lab: Lab, tmp_path: Path) -> None:
     """TSIG allows five minutes (RFC 8945, section 10)."""

@@ -202,6 +202,21 @@ def test_a_throttled_server_is_asked_again(lab: Lab, pools: Pools) -> None:
     assert all(pool.host_reads(name).query("true").exit_code == 0 for name in names)
 
 
+def test_a_slow_login_is_waited_for_and_paid_once(lab: Lab, pools: Pools) -> None:
+    """Directory services that time out, shells that ask the network: seconds before a prompt."""
+    lab[HOST].run("sed -i '1i date >>~/logins; sleep 4' ~bash/.bashrc")
+    try:
+        pool = pools(web={"user": "bash"})
+        pool.prepare(("web",), {})
+        reads = pool.host_reads("web")
+        assert [reads.query(f"echo {n}").stdout for n in range(5)] == [f"{n}\n" for n in range(5)]
+        done = pool.perform(RunCommand(host="web", script="exit 0"), key("run@web"), silent)
+        assert done.ok
+        assert len(lab[HOST].run("cat ~bash/logins").stdout.splitlines()) == 1
+    finally:
+        lab[HOST].run("sed -i 1d ~bash/.bashrc; rm -f ~bash/logins")
+
+
 def test_certificates(lab: Lab, pools: Pools) -> None:
     """A user's certificate of a trusted authority opens; the key alone does not."""
     place = lab.folder / "ca"
