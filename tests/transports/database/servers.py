@@ -111,9 +111,7 @@ def make(engine: Engine, folder: Path) -> Server:
 def _own(folder: Path, user: str) -> None:
     if os.geteuid() == 0:
         shutil.chown(folder, user)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 1:
-                parent.chmod(parent.stat().st_mode | 0o711)
+        folder.parent.chmod(0o711)
 
 
 def _as(user: str, *command: str) -> None:

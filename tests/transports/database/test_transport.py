@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,16 +23,16 @@ PROGRAMS: dict[Engine, str] = {
 
 
 @pytest.fixture(scope="module", params=list(PROGRAMS))
-def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
-    Server
-]:
+def started(request: pytest.FixtureRequest) -> Iterator[Server]:
     engine: Engine = request.param
     if find(PROGRAMS[engine]) is None:
         pytest.skip(f"{PROGRAMS[engine]} is not installed")
-    server = make(engine, tmp_path_factory.mktemp("db") / engine)
-    server.start()
-    yield server
-    server.stop()
+    # Not below pytest's own folder: no other user may enter that, and servers run as one.
+    with tempfile.TemporaryDirectory(prefix="runbook-db-") as name:
+        server = make(engine, Path(name) / engine)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
