@@ -104,6 +104,21 @@ def test_the_readme_runbook_runs_and_comes_back(place: Place, tmp_path: Path) ->
     assert not note.exists()
 
 
+def test_a_finished_run_gives_back_the_file_that_was_there(place: Place, tmp_path: Path) -> None:
+    note = tmp_path / "home" / "note.txt"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text("mine\n")
+    place.write("""
+runbook: note
+steps:
+  - {id: note, kind: file, with: {path: note.txt, content: theirs}}
+""")
+    runbook(tmp_path, "run", "book.yml", "--yes")
+    assert note.read_text() == "theirs"
+    runbook(tmp_path, "rollback", place.state.run_id, code=21)
+    assert note.read_text() == "mine\n"
+
+
 def test_a_killed_controller_is_resumed_and_learns_the_true_end(
     place: Place, tmp_path: Path
 ) -> None:

@@ -163,6 +163,19 @@ def test_the_same_key_takes_effect_once(files: Files, tmp_path: Path) -> None:
         files.put(path, again=True, content=text("other"), save_as="k")
 
 
+def test_what_was_kept_outlives_the_tidying_up_after_the_run(
+    files: Files, tmp_path: Path
+) -> None:
+    """A finished run can still be taken back: outputs go, what an undo needs stays."""
+    path = tmp_path / "f"
+    path.write_text("old")
+    assert files.put(path, content=text("new"), save_as="k").ok
+    files.pool.prune()
+    assert files.put(path, content=FileContent(saved="k")).ok
+    assert path.read_text() == "old"
+    assert len(list(files.spool.glob("*/out"))) == 2, "of the undo, and what was kept"
+
+
 def test_removing_and_putting_back(files: Files, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text("old")

@@ -315,12 +315,16 @@ r_tidy() {
   r_reply ok
 }
 
-# prune EPOCH: outputs and commands of ended jobs; what a repeated launch and an undo need stays.
+# prune EPOCH: outputs and commands of ended jobs. What a repeated launch needs stays, and the prior
+# files: a finished run can be taken back.
 r_prune() {
   for r_file in "$R_ROOT"/*/exit.*; do
     [ -f "$r_file" ] || continue
     r_job=${r_file%/*}
-    rm -f "$r_job/out" "$r_job/err" "$r_job/cmd"
+    case $r_job in
+      "$R_ROOT"/saved.*) rm -f "$r_job/err" "$r_job/cmd" ;;
+      *) rm -f "$r_job/out" "$r_job/err" "$r_job/cmd" ;;
+    esac
   done
   r_reply ok
 }
