@@ -62,8 +62,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _make_or_check(db: sqlite3.Connection, path: Path) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
+    version, application = _stamps(db)
     if version == 0 and application == 0:
         db.execute("BEGIN IMMEDIATE")
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -74,8 +73,7 @@ def _make_or_check(db: sqlite3.Connection, path: Path) -> None:
             db.execute(f"PRAGMA application_id={APPLICATION_ID}")
             db.execute(f"PRAGMA user_version={STORE_VERSION}")
         db.execute("COMMIT")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
+        version, application = _stamps(db)
     if application != APPLICATION_ID:
         raise JournalFault(
             f"{path} is not a Runbook journal", hint="name another state folder with --state"
@@ -85,3 +83,13 @@ def _make_or_check(db: sqlite3.Connection, path: Path) -> None:
             f"{path} has journal version {version}; this Runbook reads version {STORE_VERSION}",
             hint="use the Runbook version that wrote it; nothing was changed",
         )
+
+
+def _stamps(db: sqlite3.Connection) -> tuple[int, int]:
+    """Version and application id, as of one moment: another process may just be making the
+    tables."""
+    db.execute("BEGIN")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    db.execute("COMMIT")
+    return version, application

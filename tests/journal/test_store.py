@@ -7,6 +7,8 @@ import os
 import signal
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,21 @@ def test_events_come_back_as_written_and_the_chain_is_checked(store: Store) -> N
         ("run_started", "", 2.5), ("intent", "a", 3.0), ("done", "a", 3.0)]
     assert events[1].data == {"before": {"state": {"ü": [1, 2.5]}}}
     assert events[1].prev_hash == events[0].hash
+
+
+def test_many_open_a_new_journal_at_the_same_moment(tmp_path: Path) -> None:
+    """A controller makes it while somebody asks for its status."""
+    for number in range(60):
+        together = threading.Barrier(6)
+
+        def open_it(folder: Path, together: threading.Barrier = together) -> int:
+            together.wait(20)
+            with closing(open_store(folder)) as store:
+                return len(store.runs())
+
+        with ThreadPoolExecutor(6) as threads:
+            found = list(threads.map(open_it, [tmp_path / f"state-{number}"] * 6))
+        assert found == [0] * 6
 
 
 @pytest.mark.parametrize("change", [
