@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook.cli.wiring import kinds
 from runbook.errors import NotFound, Refused
 from runbook.journal import Store
+from runbook.model.kind import Kind
 from runbook.model.plan import Plan
 from runbook.sandbox.handle import WorldHandle, start_world
 from runbook.sandbox.judge import RunningJudge, start_judge
@@ -51,6 +53,7 @@ def embedded(
     Raises Refused for a plan that would reach past the world.
     """
     _refuse_reaching_out(plan)
+    _refuse_weights(plan)
     directory = Path(tempfile.mkdtemp(prefix="runbook-world-"))
     judge: RunningJudge | None = None
     try:
@@ -82,6 +85,20 @@ def _refuse_reaching_out(plan: Plan) -> None:
             f"these steps name absolute paths, which would be those of this machine: {shown}{more}",
             hint="in a runbook that is to be played in a sandbox, name paths relative to the "
             "login folder; nothing was started",
+        )
+
+
+def _refuse_weights(plan: Plan) -> None:
+    found = [
+        step.id for step in plan.steps
+        if step.nodes and kinds()[step.kind].weighted_zones is not Kind.weighted_zones
+    ]
+    if found:
+        raise Refused(
+            f"a sandbox's name server has no weighted sets, which these steps move: "
+            f"{', '.join(found)}",
+            hint="rehearse them with --level probe, which reads the real weights and shows every "
+            "stage; nothing was started",
         )
 
 

@@ -17,8 +17,9 @@ from runbook.engine.mishaps import PASSING, words
 from runbook.engine.outputs import take_outputs
 from runbook.engine.perform import OutcomeUnknown, complete, perform_all
 from runbook.engine.reads import NodeReads
+from runbook.engine.undo import undo_node
 from runbook.errors import Errored
-from runbook.model.actions import Action, ActionResult
+from runbook.model.actions import Action, ActionResult, Confirm
 from runbook.model.kind import Kind
 from runbook.model.observation import Observation, Verdict
 from runbook.model.plan import Node, PlannedStep
@@ -44,7 +45,7 @@ def given_up(ctx: RunContext, step: PlannedStep, node: Node) -> bool:
     """Whether a node has failed and has no try left: :func:`run_node` would leave it so."""
     status = ctx.status(node.id)
     return (
-        status.state in {NodeState.FAILED, NodeState.ERRORED}
+        status.state in {NodeState.FAILED, NodeState.ERRORED} and not status.goes_back
         and node.id not in ctx.fresh_tries and status.attempt > step.retry.times
     )
 
@@ -52,6 +53,8 @@ def given_up(ctx: RunContext, step: PlannedStep, node: Node) -> bool:
 def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     run = _NodeRun(ctx, step, node)
     status = run.status
+    if status.goes_back:
+        run.go_back()
     if status.state in {NodeState.STARTED, NodeState.IN_DOUBT}:
         run.settle()
     elif status.state is NodeState.APPLIED:
@@ -81,6 +84,9 @@ def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
 _MAY_START = frozenset(
     {NodeState.PENDING, NodeState.FAILED, NodeState.ERRORED, NodeState.ROLLED_BACK}
 )
+
+
+_OWES = frozenset({NodeState.FAILED, NodeState.UNDOING, NodeState.ROLLBACK_FAILED})
 
 
 class _NodeRun:
@@ -148,10 +154,27 @@ class _NodeRun:
             return
         found = [to_json(r) for r in results]
         if results and not results[-1].ok:
-            self._fail(number, results[-1].detail, results=found)
+            if isinstance(actions[len(results) - 1], Confirm):
+                self._fail(number, results[-1].detail, results=found, goes_back=True)
+                self.go_back()
+            else:
+                self._fail(number, results[-1].detail, results=found)
             return
         self.event("done", number, results=found)
         self.verify(results)
+
+    def go_back(self) -> None:
+        """After a look that did not hold: take back what this step did, and leave it failed.
+
+        Owed until it is done, so a controller that comes later takes it up where it stands. Where
+        it cannot be taken back the node says so, as in any rollback.
+        """
+        why = self.status.goes_back
+        if self.status.state in _OWES:
+            undo_node(self.ctx, self.step, self.node, accept_drift=False)
+        if self.status.state is NodeState.ROLLED_BACK:
+            how = self.status.detail
+            self._fail(self.status.attempt, f"{why}; it went back by itself ({how})")
 
     def settle(self) -> None:
         """After a crash between intent and outcome, or in doubt: find out, then carry on."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from runbook.engine.actions_json import to_json
+from runbook.engine.checks import run_checks
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.gates import ask_people
 from runbook.engine.mishaps import PASSING, words
@@ -19,6 +21,7 @@ from runbook.model.actions import (
     ActionKey,
     ActionResult,
     AskOperator,
+    Confirm,
     ExecuteSql,
     Notify,
     PutFile,
@@ -28,6 +31,9 @@ from runbook.model.actions import (
 )
 from runbook.model.plan import PlannedStep
 from runbook.model.ports import Resolution
+
+NO_EFFECT = WaitFor | AskOperator | Confirm | Notify
+"""Actions that change nothing of what a step is about."""
 
 
 class OutcomeUnknown(RunbookError):
@@ -62,11 +68,14 @@ def perform_all(
     """Perform actions in order until one fails; the results, the failed one last.
 
     ``resuming``: an earlier controller may have begun; each action is resolved before anything
-    is started. Raises Errored (nothing of *this* action was changed and none before it was),
-    OutcomeUnknown, Stopping, Fenced or JournalFault.
+    is started. Where an intent takes its time (it waits or looks between its effects) the end of
+    each action is journaled: what came before the last of them is known and not asked again.
+    Raises Errored (nothing of *this* action was changed and none before it was), OutcomeUnknown,
+    Stopping, Fenced or JournalFault.
     """
-    results: list[ActionResult] = []
-    for index, action in enumerate(actions):
+    one_by_one = op == "do" and takes_its_time(actions)
+    results = acted(ctx, node) if one_by_one and resuming else []
+    for index, action in enumerate(actions[len(results):], start=len(results)):
         key = ctx.key(node, op, attempt, index)
         result, begun = _settle(ctx, index, action, key) if resuming else (None, False)
         if result is None:
@@ -75,7 +84,19 @@ def perform_all(
         results.append(result)
         if not result.ok:
             break
+        if one_by_one and index + 1 < len(actions):
+            ctx.node_event("acted", node, attempt, op, index=index, result=to_json(result))
     return results
+
+
+def takes_its_time(actions: Sequence[Action]) -> bool:
+    """Whether there are stages in it, with a wait or a look between them."""
+    return len(actions) > 1 and any(isinstance(one, WaitFor | Confirm) for one in actions)
+
+
+def acted(ctx: RunContext, node: str) -> list[ActionResult]:
+    """Of the latest intent, what is journaled action by action."""
+    return [ActionResult.model_validate(one) for one in ctx.status(node).acted]
 
 
 def _settle(
@@ -83,7 +104,7 @@ def _settle(
 ) -> tuple[ActionResult | None, bool]:
     """The result of an action that has ended; None when it may be performed now, and whether it
     may have begun already."""
-    if isinstance(action, WaitFor | AskOperator):
+    if isinstance(action, WaitFor | AskOperator | Confirm):
         return None, False
     if isinstance(action, Notify):
         return ActionResult(ok=True, detail="may have been sent before the restart"), True
@@ -116,9 +137,10 @@ def quiesce(
     What still runs is waited for; what never began stays undone. Returns whether anything of it
     had begun (waiting, asking and telling do not count). Raises OutcomeUnknown.
     """
-    begun = False
-    for index, action in enumerate(actions):
-        if isinstance(action, WaitFor | AskOperator | Notify):
+    known = len(acted(ctx, node))
+    begun = any(not isinstance(one, NO_EFFECT) for one in actions[:known])
+    for index, action in enumerate(actions[known:], start=known):
+        if isinstance(action, NO_EFFECT):
             continue
         key = ctx.key(node, "do", attempt, index)
         found = _resolve(ctx, action, key)
@@ -144,11 +166,15 @@ def _perform(
 ) -> ActionResult:
     """``begun``: it may be at work already, so no failure here means that nothing was done."""
     if isinstance(action, WaitFor):
+        since = ctx.status(node).acted_at or ctx.now()
+        until = max(action.until, since + action.after_last) if action.after_last else action.until
         with ctx.idle():
-            reached = ctx.clock.wait(action.until, ctx.halt)
+            reached = ctx.clock.wait(until, ctx.halt)
         if not reached:
             raise Stopping
         return ActionResult(ok=True, detail=action.why)
+    if isinstance(action, Confirm):
+        return _confirm(ctx, node, action)
     if isinstance(action, AskOperator):
         with ctx.idle():
             return ask_people(ctx, node, key.op, key.attempt, action)
@@ -174,6 +200,14 @@ def _perform(
     except Exception as fault:
         # InDoubt, or a transport that broke: in either case something may have been done.
         raise OutcomeUnknown(index, action, words(fault)) from fault
+
+
+def _confirm(ctx: RunContext, name: str, action: Confirm) -> ActionResult:
+    node = ctx.plan.nodes[name]
+    seen, unmet = run_checks(ctx, ctx.step_of(node), node, node.verify)
+    if unmet is not None:
+        return ActionResult(ok=False, detail=f"{action.what}: {unmet.verdict.seen}")
+    return ActionResult(ok=True, detail=f"{action.what}: {'; '.join(seen) or 'nothing to check'}")
 
 
 def _hint(fault: RunbookError) -> dict[str, Any]:

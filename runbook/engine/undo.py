@@ -14,10 +14,10 @@ from runbook.engine.checks import Looked, observe_until
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
 from runbook.engine.mishaps import PASSING, words
-from runbook.engine.perform import OutcomeUnknown, complete, perform_all, quiesce
+from runbook.engine.perform import NO_EFFECT, OutcomeUnknown, complete, perform_all, quiesce
 from runbook.engine.reads import NodeReads
 from runbook.journal import Draft
-from runbook.model.actions import Action, AskOperator, Notify, RunCommand, WaitFor
+from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Verdict
 from runbook.model.plan import Node, PlannedStep
@@ -93,7 +93,7 @@ class _NodeUndo:
         if known and now.state == self.before.state and self.node.undo is None:
             self._restored("the world is as it was before the step")
             return
-        if not self.accept_drift and self._drifted(now):
+        if not self.accept_drift and self._drifted(kind, now):
             self._failed(
                 f"drift: the present state is not what this step left; {self._left(now)}. "
                 f"Nothing was undone here. To overwrite it: runbook rollback "
@@ -121,7 +121,7 @@ class _NodeUndo:
             if self.status.state in _CUT_SHORT:
                 self.ctx.append(self._cut_short())
             return True
-        waited = all(isinstance(a, WaitFor | AskOperator | Notify) for a in doing)
+        waited = all(isinstance(a, NO_EFFECT) for a in doing)
         how = "it had only waited or asked" if waited else "nothing of it had begun"
         # Together: what is known here must not be lost between two events.
         cut = [self._cut_short()] if self.status.state in _CUT_SHORT else []
@@ -158,16 +158,20 @@ class _NodeUndo:
         looked = observe_until(self.ctx, look, kind.poll)
         return looked, chosen
 
-    def _drifted(self, now: Observation) -> bool:
-        """Only a verified step left a state that is known; half-done work cannot drift."""
-        if self.status.after is None or self.status.undo_begun:
+    def _drifted(self, kind: Kind, now: Observation) -> bool:
+        """Only a verified step left a state that is known; half-done work cannot drift, unless
+        its kind knows every state that it comes by."""
+        if self.status.undo_begun:
             return False
+        if self.status.after is None:
+            ways = () if self.node.undo is not None else kind.on_the_way(self.before)
+            return bool(ways) and now.state not in (self.before.state, *ways)
         after = Observation.model_validate(self.status.after)
         return bool(after.state) and now.state not in (after.state, self.before.state)
 
     def _left(self, now: Observation) -> str:
         """What has changed since this step."""
-        after = Observation.model_validate(self.status.after or {})
+        after = Observation.model_validate(self.status.after or self.status.before or {})
         return _difference(after.state, now.state)
 
     def _perform(self, number: int, actions: Sequence[Action], *, resuming: bool) -> None:

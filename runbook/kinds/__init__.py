@@ -43,6 +43,7 @@ _BUILT_IN: dict[str, str] = {
     "dns.wait_ttl": "runbook.kinds.dns_wait_ttl:DnsWaitTtl",
     "dns.wait_back": "runbook.kinds.dns_wait_back:DnsWaitBack",
     "dns.flip": "runbook.kinds.dns_flip:DnsFlip",
+    "dns.shift": "runbook.kinds.dns_shift:DnsShift",
     "dns.verify": "runbook.kinds.dns_verify:DnsVerify",
     "dns.restore_ttl": "runbook.kinds.dns_restore_ttl:DnsRestoreTtl",
     "mysql.freeze": "runbook.kinds.mysql_freeze:MysqlFreeze",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from runbook.errors import Errored, NotFound
-from runbook.model.dns import Change, NameServer, RRset, Zone, zone_origin
+from runbook.model.dns import Change, NameServer, RRset, Variant, Zone, zone_origin
 from runbook.model.dns_literals import parse_networks
 from runbook.model.duration import parse_duration
 from runbook.model.ports import Reads
@@ -82,7 +82,14 @@ def only_names(records: Iterable[RRset], names: Sequence[str], zone: str) -> lis
 
 
 def to_json(records: Iterable[RRset]) -> dict[str, dict[str, Any]]:
-    return {label(one): {"ttl": one.ttl, "rdatas": list(one.rdatas)} for one in records}
+    """By ``name TYPE``; ``variants`` is there for a weighted set only."""
+    return {
+        label(one): {"ttl": one.ttl, "rdatas": list(one.rdatas)} | (
+            {"variants": [variant.model_dump(mode="json") for variant in one.variants]}
+            if one.variants else {}
+        )
+        for one in records
+    }
 
 
 def from_json(records: Mapping[str, Mapping[str, Any]]) -> list[RRset]:
@@ -90,9 +97,11 @@ def from_json(records: Mapping[str, Mapping[str, Any]]) -> list[RRset]:
     out = []
     for key, value in records.items():
         name, _, rtype = key.rpartition(" ")
-        out.append(
-            RRset(name=name, rtype=rtype, ttl=value["ttl"], rdatas=tuple(value["rdatas"]))
-        )
+        variants = tuple(Variant.model_validate(one) for one in value.get("variants", ()))
+        out.append(RRset(
+            name=name, rtype=rtype, ttl=value["ttl"], rdatas=tuple(value["rdatas"]),
+            variants=variants,
+        ))
     return out
 
 

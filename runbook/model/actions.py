@@ -111,6 +111,21 @@ class WaitFor(_Action):
     action: Literal["wait_for"] = "wait_for"
     until: float
     why: str
+    after_last: float = 0.0
+    """Seconds that shall also have passed since the action before this one ended: a hold is as
+    long as it was meant to be, however late it begins."""
+
+
+class Confirm(_Action):
+    """Hold the step's own ``verify:`` checks against the world before the actions after this one.
+
+    Where they do not hold, or nobody can tell, none of those is begun: the step has failed and
+    goes back at once, by its own undo, whatever becomes of the run.
+    """
+
+    action: Literal["confirm"] = "confirm"
+    what: str
+    """What is thereby confirmed, for people."""
 
 
 class AskOperator(_Action):
@@ -141,6 +156,7 @@ Action = Annotated[
     | ExecuteSql
     | SendRequest
     | WaitFor
+    | Confirm
     | AskOperator
     | Notify,
     Field(discriminator="action"),

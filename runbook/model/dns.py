@@ -16,14 +16,33 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Variant(_Frozen):
+    """One of several answers to the same question, given in proportion to its weight."""
+
+    name: str
+    """The provider's own name of it; Route 53: ``SetIdentifier``."""
+    weight: int
+    ttl: int
+    rdatas: tuple[str, ...]
+    also: str = ""
+    """What else the provider keeps with it, in its own words (JSON): a health check, the target
+    of an alias. Part of its identity, and written back as it was read."""
+
+
 class RRset(_Frozen):
     """A record set. ``name`` is absolute with a final dot, lower case; ``rdatas`` are in
-    canonical presentation format (absolute names, lower case), sorted, without repeats."""
+    canonical presentation format (absolute names, lower case), sorted, without repeats.
+
+    A *weighted* set is all its variants together, so that it is compared, swapped and put back as
+    a whole: ``rdatas`` are then those of all variants and ``ttl`` is the greatest of theirs.
+    """
 
     name: str
     rtype: str
     ttl: int
     rdatas: tuple[str, ...]
+    variants: tuple[Variant, ...] = ()
+    """By name; empty for a plain set."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -31,9 +50,27 @@ class RRset(_Frozen):
         return (self.name, self.rtype)
 
     def with_ttl(self, ttl: int) -> RRset:
-        return self.model_copy(update={"ttl": ttl})
+        variants = tuple(
+            one.model_copy(update={"ttl": ttl}) if one.rdatas else one for one in self.variants
+        )
+        return self.model_copy(update={"ttl": ttl, "variants": variants})
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Of a weighted set, by variant."""
+        return {one.name: one.weight for one in self.variants}
+
+    def with_weights(self, weights: Mapping[str, int]) -> RRset:
+        """The same variants with other weights; those that are not named keep theirs."""
+        variants = tuple(
+            one.model_copy(update={"weight": weights.get(one.name, one.weight)})
+            for one in self.variants
+        )
+        return self.model_copy(update={"variants": variants})
 
     def __str__(self) -> str:
+        if self.variants:
+            return f"{self.name} {self.ttl} {self.rtype} {show_weights(self.weights)}"
         return f"{self.name} {self.ttl} {self.rtype} {', '.join(self.rdatas)}"
 
 
@@ -53,6 +90,11 @@ class Change(_Frozen):
         if one is None:
             raise ValueError("a change needs a before or an after")
         return one.key
+
+
+def show_weights(weights: Mapping[str, int]) -> str:
+    """``east 95, west 5``."""
+    return ", ".join(f"{name} {weight}" for name, weight in weights.items())
 
 
 def zone_name(text: str) -> str:
@@ -114,12 +156,16 @@ class ProviderCaps(_Frozen):
     atomic_batch: bool
     min_ttl: int = 0
     max_ttl: int = 2**31 - 1
+    max_weight: int = 0
+    """The greatest weight that a variant of a set can have; 0: it knows no weights."""
 
 
 PROVIDERS: Mapping[str, ProviderCaps] = MappingProxyType(
     {
         "rfc2136": ProviderCaps(cas="server", ttl_in_cas=True, atomic_batch=True),
-        "route53": ProviderCaps(cas="server", ttl_in_cas=True, atomic_batch=True),
+        "route53": ProviderCaps(
+            cas="server", ttl_in_cas=True, atomic_batch=True, max_weight=255
+        ),
         "powerdns": ProviderCaps(cas="read-check", ttl_in_cas=True, atomic_batch=True),
         "cloudflare": ProviderCaps(
             cas="read-check", ttl_in_cas=True, atomic_batch=True, min_ttl=60, max_ttl=86400

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from runbook.model.dns import Change, RRset
+from runbook.model.dns import Change, RRset, show_weights
 from runbook.model.dns_literals import (
     REWRITABLE,
     Network,
@@ -145,6 +145,12 @@ def rewriting(
     blocked: list[str] = []
     for rrset in sorted(everything, key=lambda r: r.key):
         if not holds(rrset, addresses.old):
+            continue
+        if rrset.variants:
+            blocked.append(
+                f"{rrset.name} {rrset.rtype} is weighted ({show_weights(rrset.weights)}): its "
+                "traffic is moved by dns.shift, not by another address"
+            )
             continue
         after = moved(rrset, addresses) if rrset.rtype in REWRITABLE else rrset
         if holds(after, addresses.old):

@@ -6,9 +6,10 @@
 | resumed | | who, controller |
 | host_opened | | host, marker: identity of the host's spool |
 | intent | yes | before, actions: *durable before any effect* |
+| acted | yes | index, result: one action of several has ended well, others follow |
 | done | yes | results: every action reported success |
 | verified | yes | before?, after, seen, outputs, reason (already done) |
-| failed | yes | error, results, after?: the world said no |
+| failed | yes | error, results, after?: the world said no; goes_back: it is to be undone now |
 | errored | yes | error: nobody could be asked; nothing changed by the attempt |
 | in_doubt | yes | error, action index |
 | skipped | yes | why, outputs |

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -76,6 +76,12 @@ class Kind(BaseModel):
         cannot be told yet; it is looked at again, as long as ``poll`` says."""
         return self.undo(before)
 
+    def on_the_way(self, before: Observation) -> tuple[Mapping[str, Any], ...]:
+        """Pure. Every state of :class:`Observation` that its actions lead through and to, where
+        they are known: a step that was stopped between two of them is then held against drift as
+        a finished one is. Empty: not known."""
+        return ()
+
     def heartbeat(self, before: Observation) -> Heartbeat | None:
         """Pure. The sign of life that has to be given for as long as the step stands."""
         return None
@@ -86,6 +92,10 @@ class Kind(BaseModel):
 
     def references(self) -> tuple[str, ...]:
         """Ids of earlier steps whose outputs ``observe`` reads; planning checks they exist."""
+        return ()
+
+    def weighted_zones(self) -> tuple[str, ...]:
+        """Names of the zones whose weights it changes; planning checks that there are some."""
         return ()
 
     def databases(self) -> tuple[str, ...]:

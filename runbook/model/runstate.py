@@ -34,6 +34,12 @@ class NodeStatus:
     """Of the latest intent."""
     undo_actions: list[Mapping[str, Any]] = field(default_factory=list)
     results: list[Mapping[str, Any]] = field(default_factory=list)
+    acted: list[Mapping[str, Any]] = field(default_factory=list)
+    """Results of the first actions of the latest intent, where they are journaled one by one."""
+    acted_at: float | None = None
+    """When the last of them ended; before that, when the intent was journaled."""
+    goes_back: str = ""
+    """Why it failed, where it is to go back by itself and has not yet."""
     outputs: Mapping[str, Any] = field(default_factory=dict)
     started_at: float | None = None
     ended_at: float | None = None
@@ -235,7 +241,8 @@ def _intent(run: RunState, e: Event) -> None:
     _move(n, NodeState.STARTED)
     n.attempt = e.attempt
     n.actions = list(e.data.get("actions", ()))
-    n.results = []
+    n.results, n.acted, n.acted_at = [], [], e.ts
+    n.goes_back = ""
     n.after, n.undo_begun = None, False
     if n.before is None:
         n.before = e.data.get("before")
@@ -243,6 +250,12 @@ def _intent(run: RunState, e: Event) -> None:
     n.unsettled = True
     n.started_at = n.started_at if n.started_at is not None else e.ts
     n.ended_at = None
+
+
+def _acted(run: RunState, e: Event) -> None:
+    n = run.nodes[e.node]
+    n.acted.append(e.data["result"])
+    n.acted_at = e.ts
 
 
 def _done(run: RunState, e: Event) -> None:
@@ -284,6 +297,8 @@ def _verified(run: RunState, e: Event) -> None:
 
 def _failed(run: RunState, e: Event) -> None:
     _end(run, e, NodeState.FAILED, str(e.data.get("error", "")))
+    n = run.nodes[e.node]
+    n.goes_back = n.detail if e.data.get("goes_back") else ""
 
 
 def _errored(run: RunState, e: Event) -> None:
@@ -349,6 +364,9 @@ def _rollback_started(run: RunState, e: Event) -> None:
     run.accept_drift = tuple(e.data.get("accept_drift", ()))
     run.owed = None
     run.ended_at = None
+    for node in run.nodes.values():
+        # The whole run goes back, and takes it along.
+        node.goes_back = ""
 
 
 def _undo_end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
@@ -407,7 +425,7 @@ _MOVES_TO: dict[tuple[str, str], NodeState] = {
 
 _HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
     "run_started": _run_started, "resumed": _resumed, "host_opened": _host_opened,
-    "intent": _intent, "done": _done, "verified": _verified, "failed": _failed,
+    "intent": _intent, "acted": _acted, "done": _done, "verified": _verified, "failed": _failed,
     "errored": _errored, "in_doubt": _in_doubt, "skipped": _skipped, "ask": _ask,
     "answered": _answered, "decision": _decision, "paused": _paused, "continued": _continued,
     "held": _held, "rollback_started": _rollback_started, "restored": _restored,

@@ -8,6 +8,7 @@ from typing import Any
 
 from runbook.errors import Position
 from runbook.model.database import Database
+from runbook.model.dns import PROVIDERS, Zone, zone_name
 from runbook.model.inventory import Host, Inventory
 from runbook.model.kind import Kind
 from runbook.model.plan import Check, Node
@@ -40,7 +41,7 @@ class NodeValues:
     def __init__(
         self, unit: Unit, kind: type[Kind], kinds: Mapping[str, type[Kind]], renderer: Renderer,
         problems: Problems, references: StepReferences, files: LocalFiles, inventory: Inventory,
-        databases: Mapping[str, Database],
+        databases: Mapping[str, Database], zones: Mapping[str, Zone],
     ) -> None:
         self._unit = unit
         self._kind = kind
@@ -51,6 +52,7 @@ class NodeValues:
         self._files = files
         self._inventory = inventory
         self._databases = databases
+        self._zones = zones
         self.late_names: frozenset[str] = frozenset()
         """Names that have to be kept for late rendering."""
         self.seconds = 0.0
@@ -189,7 +191,24 @@ class NodeValues:
                     f"there is no database {name!r}", where(_place_of(name, args)),
                     did_you_mean(name, self._databases) or "declare it under `databases:`",
                 )
+        for name in made.weighted_zones():
+            self._check_weights(name, where(_place_of(name, args)))
         return self._references.complete(unit, kind, made, args, where)
+
+    def _check_weights(self, name: str, at: Position) -> None:
+        zone = self._zones.get(zone_name(name))
+        if zone is None:
+            self._problems.add(
+                f"there is no zone {name!r}", at,
+                did_you_mean(zone_name(name), self._zones) or "declare it under `zones:`",
+            )
+        elif not PROVIDERS[zone.provider].max_weight:
+            able = ", ".join(one for one, caps in PROVIDERS.items() if caps.max_weight)
+            self._problems.add(
+                f"provider {zone.provider} of the zone {zone.called} knows no weights", at,
+                f"weights are known to: {able}; elsewhere move the addresses at once (dns.flip), "
+                "or shift the traffic at a load balancer",
+            )
 
     def _check(self, part: _Part, host: Host | None) -> Check | None:
         spec = part.spec

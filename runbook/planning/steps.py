@@ -58,7 +58,8 @@ class StepPlanner:
                 return None
             values = NodeValues(unit, kind, self.kinds, self.renderer, self.problems,
                                 self.references, self.files, self.runbook.inventory,
-                                {one.name: one for one in self.runbook.databases})
+                                {one.name: one for one in self.runbook.databases},
+                                {one.called: one for one in self.runbook.zones})
             nodes = values.nodes(hosts)
             names, seconds = values.late_names, values.seconds
             undo_seconds = values.undo_seconds

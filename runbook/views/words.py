@@ -158,6 +158,7 @@ _SAY: dict[str, Callable[[Event, Mapping[str, Any]], str]] = {
     "resumed": lambda e, d: f"run resumed{_by(d)}",
     "host_opened": lambda e, d: f"{d.get('host', '')}: connection open",
     "intent": _intent,
+    "acted": lambda e, d: f"action {int(d['index']) + 1}: {d.get('result', {}).get('detail', '')}",
     "done": _done,
     "verified": _verified,
     "failed": lambda e, d: f"failed{_try(e)}{_because(d, 'error')}",

@@ -38,7 +38,9 @@ hosts:
 RUNBOOK = """\
 runbook: example
 inventory: inventory.yml
-zones: {shop.example: {provider: rfc2136, servers: [ns1.shop.example]}}
+zones:
+  shop.example: {provider: rfc2136, servers: [ns1.shop.example]}
+  cdn.example: {provider: route53}
 databases:
   east: {engine: postgres, host: east-db1}
   west: {engine: postgres, host: west-db1}

@@ -4,6 +4,10 @@ Enforced: the access key; a change batch is transactional; DELETE has to match v
 everything else of a set as it stands; CREATE fails where a set of that name, type and identifier
 exists; a CNAME beside nothing else; the zone keeps its SOA and NS; at most 1000 record values a
 batch. A listing is in the order of reversed labels, by pages; unusual characters are octal.
+
+Of sets with a routing policy: an identifier of 1 to 128 characters and exactly one policy each, one
+policy a name and type and no plain set beside it; a weight from 0 to 255, one record and at most
+100 sets of a name and type; the TTL of the one made last becomes that of all.
 """
 
 from __future__ import annotations
@@ -38,12 +42,19 @@ class Route53Double(Double):
         ))
 
     def put(self, rrset: RRset, **more: Any) -> None:
-        """``more``: SetIdentifier, Weight, …"""
+        """``more``: SetIdentifier, Weight, Region, HealthCheckId."""
         made = {"TTL": rrset.ttl, "Values": list(rrset.rdatas), **more}
         self.sets[(rrset.name, rrset.rtype, more.get("SetIdentifier", ""))] = made
 
-    def put_alias(self, name: str, target: str) -> None:
-        self.sets[(name, "A", "")] = {"AliasTarget": target, "Values": []}
+    def put_alias(self, name: str, target: str, **more: Any) -> None:
+        made = {"AliasTarget": target, "Values": [], **more}
+        self.sets[(name, "A", more.get("SetIdentifier", ""))] = made
+
+    def weights(self, name: str, rtype: str = "A") -> dict[str, int]:
+        return {
+            key[2]: data["Weight"] for key, data in self.sets.items()
+            if key[:2] == (name, rtype) and "Weight" in data
+        }
 
     def answer(
         self, method: str, path: str, query: dict[str, str], body: bytes, headers: Any
@@ -129,13 +140,44 @@ def _one(
         del sets[key]
         return []
     assert action == "CREATE", "UPSERT asks nothing of what is there"
-    if there is not None or any(k[:2] == key[:2] and k[2] != key[2] for k in sets):
+    others = [data for k, data in sets.items() if k[:2] == key[:2]]
+    if there is not None:
         return [f"Tried to create resource record set {what} but it already exists"]
+    if any(_policies(one) != _policies(data) for one in others):
+        return [f"RRSet with DNS name {key[0]}, type {key[1]}, SetIdentifier {key[2] or 'null'} "
+                "cannot be created as other RRSets exist with the same name and type"]
+    if key[2] or _policies(data):
+        faults = _of_policy(key, data, len(others))
+        if faults:
+            return faults
+        for one in others:
+            if "TTL" in one and "TTL" in data:
+                one["TTL"] = data["TTL"]
     if any(k[0] == key[0] and "CNAME" in {k[1], key[1]} for k in sets):
         return [f"RRSet of type {key[1]} with DNS name {key[0]} is not permitted as it conflicts "
                 "with other records with the same DNS name"]
     sets[key] = data
     return []
+
+
+def _policies(data: dict[str, Any]) -> set[str]:
+    return data.keys() & {"Weight", "Region"}
+
+
+def _of_policy(key: Key, data: dict[str, Any], others: int) -> list[str]:
+    faults = []
+    if not 1 <= len(key[2]) <= 128:
+        faults.append(f"Invalid SetIdentifier {key[2]!r}")
+    if len(_policies(data)) != 1:
+        faults.append("Expected exactly one of [Weight, Region, Failover, GeoLocation, …]")
+    if "Weight" in data:
+        if not 0 <= data["Weight"] <= 255:
+            faults.append(f"Invalid Weight {data['Weight']}")
+        if len(data["Values"]) > 1:
+            faults.append("Only one ResourceRecord may be given for a weighted RRSet")
+        if others >= 100:
+            faults.append("There are 100 weighted RRSets of that name and type")
+    return faults
 
 
 def _comparable(data: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +188,15 @@ def _parsed(found: ET.Element) -> tuple[Key, dict[str, Any]]:
     name = re.sub(r"\\052", "*", _text(found, "Name"))
     values = [str(one.text) for one in found.iter(f"{{{_NS}}}Value")]
     identifier = _text(found, "SetIdentifier")
-    data: dict[str, Any] = {"TTL": int(_text(found, "TTL")), "Values": values}
+    data: dict[str, Any] = {"Values": values}
+    if identifier:
+        data["SetIdentifier"] = identifier
+    for tag, of in (("TTL", int), ("Weight", int), ("Region", str), ("HealthCheckId", str)):
+        if _text(found, tag):
+            data[tag] = of(_text(found, tag))
+    alias = found.find(f"{{{_NS}}}AliasTarget")
+    if alias is not None:
+        data["AliasTarget"] = _text(alias, "DNSName")
     return (name, _text(found, "Type"), identifier), data
 
 
@@ -165,10 +215,12 @@ def _octal(name: str) -> str:
 
 
 def _set_xml(key: Key, data: dict[str, Any]) -> str:
-    name, rtype, identifier = key
+    name, rtype, _identifier = key
     inside = f"<Name>{escape(_octal(name))}</Name><Type>{rtype}</Type>"
-    if identifier:
-        inside += f"<SetIdentifier>{identifier}</SetIdentifier><Weight>{data['Weight']}</Weight>"
+    inside += "".join(
+        f"<{tag}>{data[tag]}</{tag}>" for tag in ("SetIdentifier", "Weight", "Region")
+        if tag in data
+    )
     if "AliasTarget" in data:
         inside += (
             "<AliasTarget><HostedZoneId>Z2</HostedZoneId>"
@@ -180,6 +232,8 @@ def _set_xml(key: Key, data: dict[str, Any]) -> str:
             f"<ResourceRecord><Value>{escape(v)}</Value></ResourceRecord>" for v in data["Values"]
         )
         inside += f"<TTL>{data['TTL']}</TTL><ResourceRecords>{values}</ResourceRecords>"
+    if "HealthCheckId" in data:
+        inside += f"<HealthCheckId>{data['HealthCheckId']}</HealthCheckId>"
     return f"<ResourceRecordSet>{inside}</ResourceRecordSet>"
 
 

@@ -244,19 +244,19 @@ def test_what_is_not_written_is_said(cloud: Backend) -> None:
 # Route 53
 
 
-def test_weighted_sets_are_read_as_one_and_never_changed(aws: Backend) -> None:
+def test_sets_of_another_policy_are_read_as_one_and_never_changed(aws: Backend) -> None:
     assert isinstance(aws.double, Route53Double)
-    for weight, address in ((10, OLD), (90, "192.0.2.99")):
+    for region, address in (("eu-west-1", OLD), ("us-east-1", "192.0.2.99")):
         aws.double.put(
             RRset(name="w.shop.example.", rtype="A", ttl=60, rdatas=(address,)),
-            SetIdentifier=f"w{weight}", Weight=weight,
+            SetIdentifier=region, Region=region,
         )
     both = RRset(name="w.shop.example.", rtype="A", ttl=60, rdatas=("192.0.2.99", OLD))
     assert aws.get(*both.key) == both
     assert both in aws.dns.records(aws.zone)
     result = aws.perform(Change(before=both, after=both.with_ttl(30)))
     assert not result.ok
-    assert "no plain set (SetIdentifier, Weight" in result.detail
+    assert "no plain set (Region, SetIdentifier" in result.detail
     assert aws.double.changes() == 0
 
 

@@ -19,8 +19,8 @@ from tests.views import story
 from tests.views.story import Story, shop_plan
 
 EVENT_KINDS = {
-    "run_started", "resumed", "host_opened", "intent", "done", "verified", "failed", "errored",
-    "in_doubt", "skipped", "ask", "answered", "decision", "paused", "continued", "held",
+    "run_started", "resumed", "host_opened", "intent", "acted", "done", "verified", "failed",
+    "errored", "in_doubt", "skipped", "ask", "answered", "decision", "paused", "continued", "held",
     "rollback_started", "restored", "rollback_failed", "irreversible", "breach", "run_finished",
     "note",
 }

@@ -96,8 +96,17 @@ def canonical_set(rrset: RRset) -> RRset:
         name=canonical_name(rrset.name),
         rtype=dns.rdatatype.to_text(parse_type(rrset.rtype)),
         ttl=rrset.ttl,
-        rdatas=tuple(sorted({canonical_rdata(rdata) for rdata in parse_rdatas(rrset)})),
+        rdatas=_canonical_rdatas(rrset),
+        variants=tuple(
+            one.model_copy(update={"rdatas": _canonical_rdatas(rrset, one.rdatas)})
+            for one in sorted(rrset.variants, key=lambda one: one.name)
+        ),
     )
+
+
+def _canonical_rdatas(rrset: RRset, rdatas: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    given = rrset if rdatas is None else rrset.model_copy(update={"rdatas": rdatas})
+    return tuple(sorted({canonical_rdata(rdata) for rdata in parse_rdatas(given)}))
 
 
 def zone_records(zone: dns.zone.Zone) -> tuple[RRset, ...]:

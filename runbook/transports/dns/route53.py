@@ -5,13 +5,16 @@ DELETE has to give the set's values and TTL exactly as they are, and its CREATE 
 set exists: DELETE of what was and CREATE of what shall be, in one batch, is a compare-and-swap by
 the server, TTL included. UPSERT, which asks nothing, is never used.
 
-Sets with a routing policy (weighted, latency, …) or a health check are read, all of one name and
-type as one set, and never changed; aliases to AWS's own resources have no records and are left
-out.
+Weighted sets of one name and type are one set with variants: all of them are deleted as they were
+and created as they shall be, so that the swap is of the whole, with what hangs on each (a health
+check, an alias). Sets with another routing policy (latency, failover, …) or a plain one's health
+check are read, all of one name and type as one set, and never changed; aliases to AWS's own
+resources have no records and are left out.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +24,7 @@ from typing import Any
 import dns.rdatatype
 
 from runbook.errors import Errored
-from runbook.model.dns import PROVIDERS, Change, RRset, Zone
+from runbook.model.dns import PROVIDERS, Change, RRset, Variant, Zone
 from runbook.transports.dns.provider import (
     Applied,
     Conflict,
@@ -37,6 +40,11 @@ _ONE_BY_ONE = 3
 """Sets up to which single questions are cheaper than the whole zone."""
 
 _SIMPLE = {"Name", "Type", "TTL", "ResourceRecords"}
+_WEIGHTED = {"SetIdentifier", "Weight"}
+_OTHER_POLICIES = {
+    "CidrRoutingConfig", "Failover", "GeoLocation", "GeoProximityLocation", "MultiValueAnswer",
+    "Region",
+}
 _OCTAL = re.compile(r"\\([0-3][0-7]{2})")
 _DECIMAL = re.compile(r"\\(\d{3})")
 
@@ -49,25 +57,41 @@ class _Held:
     rtype: str
     ttl: int = 0
     texts: dict[str, str] = field(default_factory=dict)
+    sets: list[Mapping[str, Any]] = field(default_factory=list)
+    """As they were read: a DELETE has to match, spelling included."""
+    variants: list[Variant] = field(default_factory=list)
     special: str = ""
-    """Why it is not changed: an alias, a routing policy."""
+    """Why it is not changed: an alias, a routing policy other than weights."""
 
     def add(self, data: Mapping[str, Any]) -> None:
-        odd = sorted(data.keys() - _SIMPLE)
-        if odd:
-            identifier = f" {data['SetIdentifier']!r}" if "SetIdentifier" in data else ""
-            self.special = f"{', '.join(odd)}{identifier}"
+        self.sets.append(data)
         self.ttl = max(self.ttl, int(data.get("TTL", 0)))
+        rdatas = []
         for record in data.get("ResourceRecords", ()):
             text = str(record["Value"])
-            self.texts[canonical_text(self.rtype, _from_octal(text))] = text
+            rdatas.append(canonical_text(self.rtype, _from_octal(text)))
+            self.texts[rdatas[-1]] = text
+        odd = data.keys() - _SIMPLE
+        if odd >= _WEIGHTED and not odd & _OTHER_POLICIES:
+            also = {key: data[key] for key in sorted(odd - _WEIGHTED)}
+            self.variants.append(Variant(
+                name=str(data["SetIdentifier"]), weight=int(data["Weight"]),
+                ttl=int(data.get("TTL", 0)), rdatas=tuple(sorted(rdatas)),
+                also=json.dumps(also, sort_keys=True) if also else "",
+            ))
+        elif odd:
+            identifier = f" {data['SetIdentifier']!r}" if "SetIdentifier" in data else ""
+            self.special = f"{', '.join(sorted(odd))}{identifier}"
 
     @property
     def rrset(self) -> RRset | None:
-        if not self.texts:
+        if not self.texts and not self.variants:
             return None
-        rdatas = tuple(sorted(self.texts))
-        return RRset(name=self.name, rtype=self.rtype, ttl=self.ttl, rdatas=rdatas)
+        variants = () if self.special else sorted(self.variants, key=lambda one: one.name)
+        return RRset(
+            name=self.name, rtype=self.rtype, ttl=self.ttl, rdatas=tuple(sorted(self.texts)),
+            variants=tuple(variants),
+        )
 
 
 class Route53:
@@ -84,7 +108,7 @@ class Route53:
     def records(self, zone: Zone) -> tuple[RRset, ...]:
         held = self._all(zone)
         found = (held[key].rrset for key in sorted(held) if parse_type(key[1]) not in LEFT_OUT)
-        return tuple(one for one in found if one is not None)
+        return tuple(one for one in found if one is not None and one.rdatas)
 
     def present(self, zone: Zone, keys: Sequence[tuple[str, str]]) -> Present:
         return _served(self._some(zone, keys), keys)
@@ -109,10 +133,10 @@ class Route53:
         if not wanted:
             return Applied()
         batch = [
-            *({"Action": "DELETE", "ResourceRecordSet": _as_held(held[c.key])}
-              for c in wanted if c.before is not None),
-            *({"Action": "CREATE", "ResourceRecordSet": _to_make(c.after, held.get(c.key))}
-              for c in wanted if c.after is not None),
+            *({"Action": "DELETE", "ResourceRecordSet": one}
+              for c in wanted if c.before is not None for one in held[c.key].sets),
+            *({"Action": "CREATE", "ResourceRecordSet": one}
+              for c in wanted if c.after is not None for one in _to_make(c.after, held)),
         ]
         try:
             self._calls(zone).change(batch)
@@ -183,22 +207,25 @@ def _name(data: Mapping[str, Any]) -> str:
     return canonical_name(_from_octal(str(data["Name"])))
 
 
-def _as_held(held: _Held) -> dict[str, Any]:
-    """As it was read, spelling included: a DELETE has to match."""
-    return _set(held.name, held.rtype, held.ttl, list(held.texts.values()))
+def _to_make(
+    rrset: RRset, held: Mapping[tuple[str, str], _Held]
+) -> Iterator[dict[str, Any]]:
+    """The set, or the set of each of its variants; records that stay are spelled as they were."""
+    texts = held[rrset.key].texts if rrset.key in held else {}
+    owner = {"Name": _to_octal(rrset.name), "Type": rrset.rtype}
 
+    def records(ttl: int, rdatas: Sequence[str]) -> dict[str, Any]:
+        values = [texts.get(rdata) or _to_octal(rdata) for rdata in rdatas]
+        # An alias has neither.
+        made = {"TTL": ttl, "ResourceRecords": [{"Value": value} for value in values]}
+        return made if rdatas else {}
 
-def _to_make(rrset: RRset, held: _Held | None) -> dict[str, Any]:
-    texts = held.texts if held is not None else {}
-    values = [texts.get(rdata) or _to_octal(rdata) for rdata in rrset.rdatas]
-    return _set(rrset.name, rrset.rtype, rrset.ttl, values)
-
-
-def _set(name: str, rtype: str, ttl: int, values: list[str]) -> dict[str, Any]:
-    return {
-        "Name": _to_octal(name), "Type": rtype, "TTL": ttl,
-        "ResourceRecords": [{"Value": value} for value in values],
-    }
+    if not rrset.variants:
+        yield {**owner, **records(rrset.ttl, rrset.rdatas)}
+    for one in rrset.variants:
+        also = json.loads(one.also) if one.also else {}
+        weighted = {"SetIdentifier": one.name, "Weight": one.weight}
+        yield {**owner, **weighted, **records(one.ttl, one.rdatas), **also}
 
 
 def _from_octal(text: str) -> str:

@@ -25,6 +25,7 @@ from runbook.model.dns import (
     ProviderCaps,
     RRset,
     Zone,
+    show_weights,
     zone_name,
 )
 from runbook.model.endpoints import Endpoints
@@ -163,6 +164,10 @@ class DnsTransport:
         except ValueError as fault:
             return ActionResult(ok=False, detail=f"{fault}; nothing was sent")
         provider = self._provider(zone)
+        if not provider.caps.max_weight and any(_weighted(change) for change in changes):
+            return ActionResult(
+                ok=False, detail=f"{zone.provider} knows no weighted sets; nothing was sent"
+            )
         try:
             outcome = provider.apply(zone, changes)
         except Unsure as unsure:
@@ -273,6 +278,10 @@ def _canonical(change: Change) -> Change:
     )
 
 
+def _weighted(change: Change) -> bool:
+    return any(one is not None and one.variants for one in (change.before, change.after))
+
+
 def _keys(changes: Sequence[Change]) -> list[tuple[str, str]]:
     return [change.key for change in changes]
 
@@ -286,7 +295,10 @@ def _all_before(changes: Sequence[Change], present: Present, caps: ProviderCaps)
 
 
 def _value(rrset: RRset | None) -> str:
-    return "no such set" if rrset is None else f"{', '.join(rrset.rdatas)} (TTL {rrset.ttl})"
+    if rrset is None:
+        return "no such set"
+    values = show_weights(rrset.weights) if rrset.variants else ", ".join(rrset.rdatas)
+    return f"{values} (TTL {rrset.ttl})"
 
 
 def _drift(changes: Sequence[Change], present: Present, caps: ProviderCaps) -> ActionResult:
@@ -314,7 +326,7 @@ def _read_back(changes: Sequence[Change], present: Present) -> ActionResult:
         now, after = present[change.key], change.after
         if now == after:
             continue
-        if now is not None and after is not None and now.rdatas == after.rdatas:
+        if now is not None and after is not None and now.with_ttl(0) == after.with_ttl(0):
             clamped[" ".join(change.key)] = now.ttl
         else:
             wrong.append(f"{' '.join(change.key)}: now {_value(now)}, asked for {_value(after)}")
