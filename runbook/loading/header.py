@@ -15,7 +15,7 @@ from runbook.model.runbook import (
     RehearsalPolicy,
     ValuePath,
 )
-from runbook.model.secrets import SecretRef
+from runbook.model.secrets import SecretRef, names_in
 from runbook.templating.values import did_you_mean
 
 ON_FAILURE: tuple[str, ...] = get_args(OnFailure)
@@ -24,9 +24,19 @@ LEVELS = ("plan", "probe", "sandbox", "staging")
 EDGES = ("start", "end")
 ZONE_KEYS = (
     "provider", "servers", "secondaries", "key", "file", "resolvers", "endpoint", "zone_id",
+    "class", "options", "keys",
 )
-_NEEDED = {"powerdns": ("endpoint", "key"), "cloudflare": ("key",), "file": ("file",)}
+_NEEDED = {
+    "powerdns": ("endpoint", "key"), "cloudflare": ("key",), "file": ("file",),
+    "octodns": ("class",),
+}
 _HAS_API = ("powerdns", "route53", "cloudflare")
+_MEANT_FOR = {
+    "endpoint": _HAS_API, "zone_id": _HAS_API,
+    "class": ("octodns",), "options": ("octodns",), "keys": ("octodns",),
+}
+"""Keys of a zone that only some providers know."""
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ZONE_NAME = re.compile(r"([A-Za-z0-9_*-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?(@[A-Za-z0-9_-]+)?")
 
@@ -109,11 +119,8 @@ def read_zones(
             continue
         fields = Fields(ctx, path, {} if value is None else value, ZONE_KEYS, f"zone `{name}`")
         key = fields.text("key")
-        if key is not None and key not in secrets:
-            ctx.fault(
-                fields.where("key"), f"`key` names the secret `{key}`, which is not declared",
-                did_you_mean(key, secrets) or f"declare it: secrets: {{{key}: {{env: …}}}}",
-            )
+        if key is not None:
+            _check_secret(ctx, fields.where("key"), key, secrets)
         provider = fields.choice("provider", tuple(PROVIDERS)) or "rfc2136"
         endpoint = fields.text("endpoint")
         _check_provider(fields, provider, endpoint)
@@ -128,6 +135,9 @@ def read_zones(
             resolvers=fields.texts("resolvers"),
             endpoint=endpoint,
             zone_id=fields.text("zone_id"),
+            provider_class=fields.text("class"),
+            options=_options(ctx, fields),
+            keys=_keys(ctx, fields, secrets),
         )
         same = next((one for one in found.values() if _same_place(one, zone)), None)
         if same is not None:
@@ -137,6 +147,55 @@ def read_zones(
             )
         found[called] = zone
     return tuple(found.values())
+
+
+def _check_secret(
+    ctx: Context, at: ValuePath, name: str, secrets: Collection[str]
+) -> None:
+    if name not in secrets:
+        ctx.fault(
+            at, f"`{at[-1]}` names the secret `{name}`, which is not declared",
+            did_you_mean(name, secrets) or f"declare it: secrets: {{{name}: {{env: …}}}}",
+        )
+
+
+def _options(ctx: Context, fields: Fields) -> dict[str, Any]:
+    """``options:`` of a zone, rendered; secrets do not stand there."""
+    at = fields.where("options")
+    return {
+        str(name): _plain(ctx, value, (*at, name))
+        for name, value in fields.mapping("options").items()
+    }
+
+
+def _plain(ctx: Context, value: Any, at: ValuePath) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(ctx, one, (*at, key)) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(ctx, one, (*at, index)) for index, one in enumerate(value)]
+    made = ctx.rendered(value, at)
+    if isinstance(made, str) and names_in(made):
+        ctx.fault(
+            at, "a secret does not stand in `options`, which every plan shows",
+            f"name it under `keys`: keys: {{{at[-1]}: {names_in(made)[0]}}}",
+        )
+    return made
+
+
+def _keys(ctx: Context, fields: Fields, secrets: Collection[str]) -> dict[str, str]:
+    """``keys:`` of a zone: option → name of the secret."""
+    found: dict[str, str] = {}
+    for option, value in fields.mapping("keys").items():
+        at = (*fields.where("keys"), option)
+        name = ctx.rendered(value, at)
+        if not isinstance(name, str):
+            ctx.fault(at, f"`{option}` wants the name of a secret, not {describe(name)}")
+            continue
+        _check_secret(ctx, at, name, secrets)
+        if option in fields.mapping("options"):
+            ctx.fault(at, f"`{option}` stands in `options` as well", "leave it out there")
+        found[str(option)] = name
+    return found
 
 
 def _same_place(one: Zone, other: Zone) -> bool:
@@ -152,13 +211,21 @@ def _check_provider(fields: Fields, provider: str, endpoint: str | None) -> None
     """Each provider wants its own keys; where an API is, and which zone, is not for all."""
     for key in _NEEDED.get(provider, ()):
         fields.require(key, f"provider {provider} cannot do without it")
-    if provider not in _HAS_API:
-        for key in ("endpoint", "zone_id"):
-            if key in fields:
-                fields.ctx.fault(
-                    fields.where(key), f"`{key}` means nothing with provider {provider}",
-                    f"it is for {', '.join(_HAS_API)}",
-                )
+    for key, providers in _MEANT_FOR.items():
+        if key in fields and provider not in providers:
+            fields.ctx.fault(
+                fields.where(key), f"`{key}` means nothing with provider {provider}",
+                f"it is for {', '.join(providers)}",
+            )
+    if provider == "octodns" and "key" in fields:
+        fields.ctx.fault(
+            fields.where("key"), "`key` means nothing with provider octodns",
+            "name the option that it is for: keys: {token: NAME_OF_THE_SECRET}",
+        )
+    found = fields.text("class")
+    if found is not None and not _CLASS.fullmatch(found):
+        fields.wrong("class", "a class with its module", found,
+                     "like octodns_bind.Rfc2136Provider")
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
         fields.wrong("endpoint", "the URL of an API", endpoint, "like http://127.0.0.1:8081")
 

@@ -98,6 +98,7 @@ def _header() -> dict[str, Any]:
     zone = {
         "provider": _choice(*PROVIDERS), "servers": _TEXTS, "secondaries": _TEXTS, "key": _TEXT,
         "file": _TEXT, "resolvers": _TEXTS, "endpoint": _TEXT, "zone_id": _TEXT,
+        "class": _TEXT, "options": _MAPPING, "keys": _named(_TEXT),
     }
     database = dict.fromkeys(DATABASE_KEYS, _TEXT) | {
         "engine": _choice(*ENGINES), "port": _WHOLE, "tls": _choice(*TLS), "later": _FLAG,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -170,6 +171,7 @@ PROVIDERS: Mapping[str, ProviderCaps] = MappingProxyType(
         "cloudflare": ProviderCaps(
             cas="read-check", ttl_in_cas=True, atomic_batch=True, min_ttl=60, max_ttl=86400
         ),
+        "octodns": ProviderCaps(cas="read-check", ttl_in_cas=True, atomic_batch=False),
         "file": ProviderCaps(cas="read-check", ttl_in_cas=True, atomic_batch=True),
     }
 )
@@ -201,6 +203,12 @@ class Zone(_Frozen):
     file: str | None = None
     """A zone file to plan with while offline."""
     resolvers: tuple[str, ...] = ()
+    provider_class: str | None = None
+    """``octodns``: the class of the provider, ``octodns_bind.Rfc2136Provider``."""
+    options: dict[str, Any] = {}
+    """``octodns``: what the class is made with. JSON values, no secrets."""
+    keys: dict[str, str] = {}
+    """``octodns``: options that are secrets, each with the name of the secret."""
 
     @property
     def called(self) -> str:
@@ -220,7 +228,11 @@ class Zone(_Frozen):
         caps = PROVIDERS.get(self.provider)
         if caps is None or caps.cas == "server":
             return ""
+        parts = "" if caps.atomic_batch else (
+            "; nor is it sure to change all sets or none: where it stops between, that is told"
+        )
         return (
             f"{self.provider} has no compare-and-swap ({caps.cas}): the sets are read again right "
-            "before they are written; what somebody else changes between the two is overwritten"
+            f"before they are written; what somebody else changes between the two is "
+            f"overwritten{parts}"
         )

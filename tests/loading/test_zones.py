@@ -19,6 +19,7 @@ GOOD = {
     "powerdns": "{provider: powerdns, endpoint: 'http://127.0.0.1:8081', key: k}",
     "route53": "{provider: route53, zone_id: Z1}",
     "cloudflare": "{provider: cloudflare, key: k, zone_id: abc}",
+    "octodns": "{provider: octodns, class: octodns_x.Provider, options: {a: 1}, keys: {token: k}}",
     "file": "{provider: file, file: shop.zone}",
 }
 
@@ -42,6 +43,15 @@ def test_each_provider_loads(load: Load, provider: str) -> None:
         ("{zone_id: Z1}", "`zone_id` means nothing with provider rfc2136"),
         ("{provider: file, file: a, endpoint: 'http://x'}", "`endpoint` means nothing"),
         ("{provider: route53, key: q}", "names the secret `q`"),
+        ("{provider: octodns}", "`class` is missing in zone"),
+        ("{provider: octodns, class: Provider}", "`class` wants a class with its module"),
+        ("{provider: octodns, class: a.B, key: k}", "keys: {token: NAME_OF_THE_SECRET}"),
+        ("{provider: octodns, class: a.B, keys: {token: q}}", "`token` names the secret `q`"),
+        ("{provider: octodns, class: a.B, keys: {token: 1}}", "wants the name of a secret"),
+        ("{provider: octodns, class: a.B, keys: {t: k}, options: {t: 1}}", "in `options` as well"),
+        ("{provider: octodns, class: a.B, options: {t: '{{ secrets.k }}'}}", "keys: {t: k}"),
+        ("{provider: route53, class: a.B}", "`class` means nothing with provider route53"),
+        ("{provider: file, file: a, keys: {a: k}}", "`keys` means nothing with provider file"),
         ("{provider: route53, endpont: 'http://x'}", "did you mean `endpoint`?"),
     ],
 )

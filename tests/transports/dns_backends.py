@@ -40,6 +40,8 @@ class Backend:
     transport: Callable[[str], DnsTransport]
     """The same with another secret."""
     double: Double | None = None
+    text: str = '"semi; \\"quoted\\" back\\\\slash"'
+    """A text as odd as it can hold."""
 
     @property
     def caps(self) -> ProviderCaps:
@@ -143,6 +145,25 @@ zone "shop.example" {{
 
 
 @contextmanager
+def octodns(folder: Path) -> Iterator[Backend]:
+    """octoDNS's own provider for RFC 2136, at the same BIND."""
+    with bind(folder) as below:
+        port = below.zone.servers[0].rpartition(":")[2]
+        zone = Zone(
+            name="shop.example.", provider="octodns", servers=below.zone.servers,
+            provider_class="octodns_bind.Rfc2136Provider",
+            options={
+                "host": "127.0.0.1", "port": int(port), "timeout": 5, "key_name": "shop-key",
+                "key_algorithm": "hmac-sha256",
+            },
+            keys={"key_secret": "tsig"},
+        )
+        backend = made(zone, SECRET, below.records, timeout=5.0)
+        backend.text = '"semi; \\"quoted\\""'
+        yield backend
+
+
+@contextmanager
 def real_powerdns(folder: Path) -> Iterator[Backend]:
     """PowerDNS itself on SQLite, as an ordinary process; its API and its DNS on loopback."""
     assert PDNS is not None
@@ -216,5 +237,5 @@ def free_port() -> int:
 
 BACKENDS: Mapping[str, Callable[[Path], object]] = {
     "rfc2136": rfc2136, "powerdns": powerdns, "route53": route53, "cloudflare": cloudflare,
-    "bind": bind, "real-powerdns": real_powerdns,
+    "bind": bind, "real-powerdns": real_powerdns, "octodns": octodns,
 }

@@ -32,6 +32,7 @@ from runbook.model.endpoints import Endpoints
 from runbook.model.ports import Clock, Resolution
 from runbook.transports.dns.cloudflare import Cloudflare
 from runbook.transports.dns.filezone import FileZone
+from runbook.transports.dns.octodns_bridge import OctoDns
 from runbook.transports.dns.powerdns import PowerDns
 from runbook.transports.dns.provider import (
     Applied,
@@ -93,6 +94,7 @@ class DnsTransport:
             "powerdns": PowerDns(secrets.value, api_timeout),
             "route53": Route53(secrets.value, api_timeout),
             "cloudflare": Cloudflare(secrets.value, api_timeout),
+            "octodns": OctoDns(secrets.value),
         }
 
     def zone(self, name: str) -> Zone:
