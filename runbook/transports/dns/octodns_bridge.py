@@ -3,8 +3,8 @@
 octoDNS works by whole zones: the zone is read, our sets are put in place of theirs in a copy of it,
 and the provider works out the difference and writes that. So a partial zone is never handed to it
 (what is missing would be deleted), and what it is about to write is held against what was asked
-before it writes anything: not one record more. A provider that rewrites the whole zone whatever
-was changed (octoDNS's YAML and zone files) is refused by that.
+before it writes anything: not one record more. A provider that writes the whole zone anew, whatever
+was changed (octodns-bind's zone files), is refused by that.
 
 There is no compare-and-swap: the zone is read again right before it is written, and read back
 after. Nor is one promised to do all or nothing: where it stops in the middle, the transport looks
@@ -83,6 +83,9 @@ class OctoDns:
         if plan is None:
             return Rejected(f"{zone.provider_class} finds nothing to change in {zone.name}; "
                             "it may not hold the TTL or the type that was asked for")
+        if held and not plan.existing.records:
+            return Rejected(f"{zone.provider_class} writes whole zones anew; that cannot be used "
+                            f"here, and nothing was changed in {zone.name}")
         if _conflicts(changes, _by_key(zone, plan.existing)):
             return Conflict()
         refused = _more_than_asked(zone, plan, wanted)
@@ -250,8 +253,8 @@ def _more_than_asked(zone: Zone, plan: Any, wanted: Sequence[Change]) -> Rejecte
         more = [f"its settings: {plan.meta}"] if plan.meta else []
         return Rejected(
             f"{zone.provider_class} would do something else in {zone.name} than was asked: "
-            f"{', '.join([*odd, *left, *more][:6])}; nothing was changed. A provider that writes "
-            "whole zones anew, or not all that was asked, cannot be used here"
+            f"{', '.join([*odd, *left, *more][:6])}; nothing was changed. Somebody else changed "
+            "the zone meanwhile, or this provider cannot be used here"
         )
     # Of the whole zone, as many as were asked for: the percentages are to catch any more.
     there = max(1, len(plan.existing.records))
