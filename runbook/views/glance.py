@@ -71,10 +71,12 @@ def next_steps(state: RunState) -> list[PlannedStep]:
 def waiting_until(nodes: list[NodeStatus]) -> tuple[float, str] | None:
     """(moment, why) when a running node does nothing but wait for a moment."""
     for node in nodes:
-        if node.state is NodeState.STARTED:
-            for action in node.actions:
-                if action.get("action") == "wait_for":
-                    return float(action["until"]), str(action.get("why", ""))
+        if node.state is not NodeState.STARTED or len(node.acted) >= len(node.actions):
+            continue
+        action = node.actions[len(node.acted)]
+        if action.get("action") == "wait_for":
+            held = (node.acted_at or 0.0) + float(action.get("after_last", 0.0))
+            return max(float(action["until"]), held), str(action.get("why", ""))
     return None
 
 

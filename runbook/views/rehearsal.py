@@ -10,6 +10,7 @@ from rich.text import Text
 
 from runbook.engine.driver import Driven
 from runbook.engine.probe import Probed, ProbeReport
+from runbook.model.dns import show_weights
 from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
 from runbook.planning.timeline import Timeline
@@ -81,14 +82,28 @@ def _action(action: dict[str, Any]) -> str:
     if name == "put_file":
         return f"{'write' if action.get('content') else 'remove'} {action['path']}"
     if name == "change_record_set":
+        weighed = [w for change in action["changes"] if (w := _weights(change)) is not None]
+        if weighed:
+            return f"weigh {', '.join(weighed)}"
         return f"change {len(action['changes'])} record sets of {action['zone']}"
     if name == "wait_for":
         return f"wait: {action['why']}"
+    if name == "confirm":
+        return f"check ({action['what']})"
     if name == "ask_operator":
         return f"ask: {action['question']}"
     if name == "notify":
         return f"tell {action['channel']}: {action['message']}"
     return str(name)
+
+
+def _weights(change: dict[str, Any]) -> str | None:
+    """Of a weighted set the weights it would get; None for another."""
+    after = change.get("after") or {}
+    if not after.get("variants"):
+        return None
+    weights = {one["name"]: one["weight"] for one in after["variants"]}
+    return f"{after['name']} {after['rtype']}: {show_weights(weights)}"
 
 
 def show_played(

@@ -23,6 +23,8 @@ from runbook.planning import build_plan
 from runbook.planning.preview import preview
 from tests.cli.running import runbook
 from tests.dns_lab import NEW, OLD
+from tests.transports.dns_backends import AWS_KEYS
+from tests.transports.route53_double import Route53Double
 
 
 def shift(*stages: str, hold: str = "10m", **more: Any) -> DnsShift:
@@ -228,6 +230,34 @@ def test_a_zone_without_weights_is_an_error_of_the_plan(
     assert words in text
     assert f"{file}:7:14" in text
     assert "weights are known to: route53" in text or "did you mean" in text
+
+
+def test_the_command_line_probes_and_runs_it(tmp_path: Path) -> None:
+    """Against Route 53's double: what the probe shows is what the run does and the log tells."""
+    pool = Route53Double()
+    try:
+        pool.put(RRset(name="shop.example.", rtype="NS", ttl=60, rdatas=("ns.example.",)))
+        for name, weight, address in (("east", 3, OLD), ("west", 0, NEW)):
+            pool.put(RRset(name="www.shop.example.", rtype="A", ttl=60, rdatas=(address,)),
+                     SetIdentifier=name, Weight=weight)
+        (tmp_path / "keys").write_text(AWS_KEYS)
+        file = book(tmp_path, f'{{provider: route53, endpoint: "{pool.url}", key: aws}}')
+        text = file.read_text().replace("hold: 10m", "hold: 50ms").replace(
+            'http: "http://www.shop.example/health", status: 200', "command: 'true'"
+        )
+        file.write_text(f"secrets: {{aws: {{file: keys}}}}\n{text}")
+        said = runbook(tmp_path, "rehearse", str(file), "--level", "probe").stdout
+        flat = " ".join(said.split())
+        assert "weigh www.shop.example. A: east 95, west 5; wait: stage 1 of 2, 5% on west" in flat
+        assert "weigh www.shop.example. A: east 0, west 100" in flat
+        assert pool.changes() == 0
+        runbook(tmp_path, "run", str(file), "--yes")
+        assert pool.weights("www.shop.example.") == {"east": 0, "west": 100}
+        log = runbook(tmp_path, "log").stdout
+        assert "action 1: 1 record set changed and read back" in log
+        assert "action 3: stage 1 of 2, 5% on west: assert:" in log
+    finally:
+        pool.stop()
 
 
 def test_a_sandbox_refuses_it_before_anything_is_started(tmp_path: Path) -> None:

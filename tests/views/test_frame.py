@@ -126,6 +126,21 @@ def test_a_wait_shows_until_when_and_why() -> None:
     assert "until 01:11:00 EDT, 10m left: TTL 600 served" in row
 
 
+def test_of_several_waits_the_present_one_is_shown() -> None:
+    """A hold counts from the end of the action before it."""
+    plan = shop_plan(budgets=(), steps=(step("shift", kind="dns.shift"),))
+    told = Story(plan)
+    wait = {"action": "wait_for", "until": told.now}
+    told.add("intent", "shift", 1, "do", before={}, actions=[
+        {"action": "confirm", "what": "first"}, {**wait, "why": "hold", "after_last": 300},
+        {**wait, "why": "later"},
+    ])
+    assert not any("until" in line for line in lines(told, 120, 30))
+    told.wait(60).add("acted", "shift", 1, "do", index=0, result={"ok": True})
+    (row,) = [line for line in lines(told, 120, 30) if line.startswith("▸ shift")]
+    assert "5m left: hold" in row
+
+
 def test_a_step_with_an_anchor_says_when() -> None:
     plan = shop_plan(budgets=(), steps=(step("later", at=START + 3600, title="Raise"),))
     (row,) = [line for line in lines(Story(plan), 120, 30) if line.startswith("· later")]
