@@ -254,7 +254,7 @@ def _intent(run: RunState, e: Event) -> None:
 
 def _acted(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
-    n.acted.append(e.data["result"])
+    n.acted = [*n.acted, e.data["result"]]  # a screen may hold the one before
     n.acted_at = e.ts
 
 

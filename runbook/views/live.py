@@ -104,7 +104,9 @@ class LiveScreen(Observer):
         glance = self.glance()
         if glance is None:
             lines = [Text(f"{self._run_id}: opening connections …", style="bold")]
-            lines += [Text(f"  {one_line(line)}", style="dim") for _, line in self._output]
+            with self._mutex:
+                said = tuple(self._output)
+            lines += [Text(f"  {one_line(line)}", style="dim") for _, line in said]
             return Group(*lines[: self._console.height])
         width, height = self._console.size
         return Group(*compose(glance, width, height, ascii_only=self._ascii))
