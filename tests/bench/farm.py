@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -192,7 +192,9 @@ def _relay(one: str, other: str, seconds: float) -> None:
         now = time.monotonic()
         while waiting and waiting[0][0] <= now:
             _, target, packet = waiting.popleft()
-            os.write(target, packet)
+            # A device that is not up yet drops packets, as any network does.
+            with suppress(OSError):
+                os.write(target, packet)
 
 
 def _take(tun: int, target: int, due: float, waiting: deque[tuple[float, int, bytes]]) -> None:
