@@ -45,11 +45,12 @@ def sandbox_config(runbook_file: Path, option: Path | None) -> Path:
 @contextmanager
 def embedded(
     plan: Plan, config: Path, *, fail: tuple[str, ...] = (), real_time: bool = False,
-    traffic: bool = True,
+    traffic: bool = True, longest_wait: float | None = None,
 ) -> Iterator[Embedded]:
     """Bring a world up for as long as the context lasts; nothing is left behind.
 
     ``fail``: steps that are made to fail there. ``traffic``: let the outside client work.
+    ``longest_wait``: real seconds that no wait outlasts, where sandbox.yml allows more.
     Raises Refused for a plan that would reach past the world.
     """
     _refuse_reaching_out(plan)
@@ -57,7 +58,9 @@ def embedded(
     directory = Path(tempfile.mkdtemp(prefix="runbook-world-"))
     judge: RunningJudge | None = None
     try:
-        with start_world(plan, config, directory, real_time=real_time) as world:
+        with start_world(
+            plan, config, directory, real_time=real_time, longest_wait=longest_wait
+        ) as world:
             endpoints_file = directory / "endpoints.json"
             if fail:
                 endpoints_file = directory / "endpoints-faulty.json"

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -22,11 +22,12 @@ from runbook.engine.begin import begin, hosts_of
 from runbook.engine.begin import take_up as begin_again
 from runbook.engine.context import Faults, Observer, RunContext
 from runbook.engine.driver import Driven, drive
-from runbook.engine.faults import FailSteps
+from runbook.engine.faults import Injected
 from runbook.errors import Errored, ExitCode, Refused
 from runbook.journal import Draft, Lease, Store
 from runbook.model.endpoints import Endpoints
 from runbook.model.events import Event
+from runbook.model.faults import Fault
 from runbook.model.plan import Plan
 from runbook.model.ports import Clock
 from runbook.model.runstate import RunState
@@ -61,21 +62,26 @@ class Order:
 
 def start(
     plan: Plan, store: Store, *, level: str = "live", endpoints_file: str = "",
-    show: Show = Show.LIVE,
+    show: Show = Show.LIVE, faults: Sequence[Fault] = (), run_id: str | None = None,
+    watch: Observer | None = None,
 ) -> tuple[str, Driven]:
-    """Pin a plan as a new run and drive it; its id, and how driving ended."""
+    """Pin a plan as a new run and drive it; its id, and how driving ended.
+
+    ``faults``: what a rehearsal makes go wrong. ``run_id``: it is pinned already under that id.
+    ``watch`` is told of every event where nothing is shown.
+    """
     who = wiring.person()
     endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
     clock = wiring.run_clock(endpoints)
-    run_id = store.create(plan, who=who, now=clock.now(), level=level)
+    run_id = run_id or store.create(plan, who=who, now=clock.now(), level=level)
     lease = store.acquire(run_id, wiring.controller())
-    with _observer(store, run_id, clock, level=level, show=show) as observer:
+    with _observer(store, run_id, clock, level=level, show=show, watch=watch) as observer:
         world = _world(plan, store, lease, endpoints)
         try:
             ctx = begin(
                 lease, plan, world, kinds=wiring.kinds(), observer=observer,
                 real=wiring.real_clock(), who=who, level=level, endpoints=endpoints_file,
-                faults=_faults(endpoints),
+                faults=_faults(endpoints, faults, world),
             )
             return run_id, _drive(ctx)
         finally:
@@ -84,9 +90,11 @@ def start(
 
 
 def take_up(
-    store: Store, run_id: str, *, show: Show = Show.LIVE, order: Order | None = None
+    store: Store, run_id: str, *, show: Show = Show.LIVE, order: Order | None = None,
+    faults: Sequence[Fault] = (),
 ) -> Driven:
-    """Take up a run where its journal stands, and say ``order`` to it first."""
+    """Take up a run where its journal stands, and say ``order`` to it first. ``faults``: as for
+    :func:`start`; those that a run was started with are not repeated by themselves."""
     folded = load_state(store, run_id)
     endpoints = wiring.read_endpoints(folded.endpoints) if folded.endpoints else None
     lease = store.acquire(run_id, wiring.controller())
@@ -97,7 +105,8 @@ def take_up(
             ctx = begin_again(
                 store, lease, world, kinds=wiring.kinds(), observer=observer,
                 real=wiring.real_clock(), who=wiring.person(),
-                back=order is not None and order.verb == "rollback", faults=_faults(endpoints),
+                back=order is not None and order.verb == "rollback",
+                faults=_faults(endpoints, faults, world),
             )
             if order is not None:
                 store.post(run_id, order.verb, who=wiring.person(), now=ctx.now(),
@@ -138,8 +147,15 @@ def _world(
     return world
 
 
-def _faults(endpoints: Endpoints | None) -> Faults | None:
-    return FailSteps(endpoints.fail) if endpoints is not None and endpoints.fail else None
+def _faults(
+    endpoints: Endpoints | None, faults: Sequence[Fault], world: TransportWorld
+) -> Faults | None:
+    """Those asked for, and those that the table of a sandbox names."""
+    failing = endpoints.fail if endpoints is not None else ()
+    wanted = [*faults, *(Fault(kind="fail", step=step) for step in failing)]
+    if not wanted:
+        return None
+    return Injected(wanted, cut=world.pool.cut_next, real=wiring.real_clock())
 
 
 def _drive(ctx: RunContext, *, back: bool = False) -> Driven:
@@ -199,10 +215,12 @@ def _interrupts(ctx: RunContext) -> Iterator[None]:
 
 @contextmanager
 def _observer(
-    store: Store, run_id: str, clock: Clock, *, level: str, show: Show
+    store: Store, run_id: str, clock: Clock, *, level: str, show: Show,
+    watch: Observer | None = None,
 ) -> Iterator[Observer]:
     if show is Show.NOTHING:
-        yield Observer() if level == "live" else _SelfAnswering(Observer(), store, run_id)
+        inner = watch or Observer()
+        yield inner if level == "live" else _SelfAnswering(inner, store, run_id)
         return
     live = show is Show.LIVE and sys.stdout.isatty()
     with screen(run_id, live=live, now=clock.now) as inner:
@@ -236,6 +254,11 @@ class _SelfAnswering(Observer):
     def on_question(self, node: str, question: Mapping[str, Any]) -> None:
         self._inner.on_question(node, question)
         if question.get("verbs"):
+            # What shall become of a failed step: the way back is what a rehearsal is about.
+            self._store.post(
+                self._run_id, "rollback", who="rehearsal", now=wiring.real_clock().now(),
+                data={"why": "answered by the rehearsal"},
+            )
             return
         roles = list(question.get("roles") or ())
         people = max(int(question.get("quorum", 1)), len(roles), 1)

@@ -136,11 +136,13 @@ class _NodeRun:
         if planned.actions:
             self._act(number, before, complete(planned.actions, self.step))
         else:
+            self.ctx.faults.acted(self.node.id)
             reason = "" if kind.check else planned.reason
             self._conclude(number, before, [], reason=reason, first=before)
 
     def _act(self, number: int, before: Observation, actions: Sequence[Action]) -> None:
         self.event("intent", number, before=to_json(before), actions=[to_json(a) for a in actions])
+        self.ctx.faults.intended(self.node.id, actions)
         self._perform(number, actions, resuming=False)
 
     def _perform(self, number: int, actions: Sequence[Action], *, resuming: bool) -> None:
@@ -160,6 +162,7 @@ class _NodeRun:
             else:
                 self._fail(number, results[-1].detail, results=found)
             return
+        self.ctx.faults.acted(self.node.id)
         self.event("done", number, results=found)
         self.verify(results)
 

@@ -86,7 +86,7 @@ def begin(
     ]
     ctx.append(Draft("run_started", data={
         "who": who, "level": level, "digest": plan.digest, "epoch": lease.epoch,
-        "endpoints": endpoints}), *left_out)
+        "endpoints": endpoints, "faults": list(ctx.faults.told)}), *left_out)
     return ctx
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runbook.journal import Draft, Lease, Message
-from runbook.model.actions import ActionKey
+from runbook.model.actions import Action, ActionKey
 from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Node, Plan, PlannedStep
@@ -50,6 +50,19 @@ class Signals:
 class Faults:
     """Faults of a rehearsal. The base has none; a live run never has any."""
 
+    told: tuple[str, ...] = ()
+    """Each in words, for the journal."""
+
+    def around(self, world: World) -> World:
+        """The world as the run shall see it."""
+        return world
+
+    def intended(self, node: str, actions: Sequence[Action]) -> None:
+        """The intent of a node's doing is durable, and nothing of it has begun."""
+
+    def acted(self, node: str) -> None:
+        """A node's actions took effect, or a check has looked; the journal does not know yet."""
+
     def after_actions(self, node: str) -> str | None:
         """Why the node fails after its actions took effect; None: it does not."""
         return None
@@ -70,13 +83,13 @@ class RunContext:
         self.plan = plan
         self.state = state
         self.lease = lease
-        self.world = world
+        self.faults = faults or Faults()
+        self.world = self.faults.around(world)
         self.kinds = kinds
         self.observer = observer
         self.real = real
         """Real time, for looking into the inbox; the run's own time is ``world.clock``."""
         self.who = who
-        self.faults = faults or Faults()
         self.signals = Signals()
         self.turn_back = threading.Event()
         """Set when forward work shall end because a rollback or a hold was decided."""

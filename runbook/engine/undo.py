@@ -77,7 +77,7 @@ class _NodeUndo:
         if self.status.unsettled and not self._quiesced():
             return
         if self.step.irreversible is not None:
-            self._irreversible(self.step.irreversible)
+            self._irreversible(Irreversible(why=self.step.irreversible))
             return
         kind = self._kind()
         actions = self._actions(kind)
@@ -101,7 +101,7 @@ class _NodeUndo:
             )
             return
         if isinstance(actions, Irreversible):
-            self._irreversible(actions.why)
+            self._irreversible(actions)
             return
         if not actions:
             self._restored("nothing to undo any more")
@@ -228,8 +228,8 @@ class _NodeUndo:
     def _restored(self, how: str) -> None:
         self._event("restored", how=how)
 
-    def _irreversible(self, why: str) -> None:
-        self._event("irreversible", why=why)
+    def _irreversible(self, found: Irreversible) -> None:
+        self._event("irreversible", why=found.why, missing=found.missing)
 
     def _failed(self, error: str) -> None:
         if self.ctx.signals.stop.is_set() and self.status.state is NodeState.UNDOING:

@@ -71,7 +71,9 @@ class Manual(Kind):
         if before.state.get("done"):
             return ()
         if self.back_out is None:
-            return Irreversible(why="a person did it, and no `back_out` text says how to undo it")
+            return Irreversible(
+                why="a person did it, and no `back_out` text says how to undo it", missing=True
+            )
         return (self._ask(f"Please undo: {self.back_out}"),)
 
     def preview(self) -> tuple[str, ...]:

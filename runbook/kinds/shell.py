@@ -116,7 +116,8 @@ class CommandKind(Kind):
         if before.state.get("done") is True:
             return ()
         return Irreversible(
-            why="no undo command was given: nobody can derive the opposite of a command"
+            why="no undo command was given: nobody can derive the opposite of a command",
+            missing=True,
         )
 
     @abstractmethod

@@ -138,7 +138,8 @@ class SqlQuery(Kind):
             return ()
         if not self.back:
             return Irreversible(
-                why="no `back` was given: nobody can derive the opposite of a statement"
+                why="no `back` was given: nobody can derive the opposite of a statement",
+                missing=True,
             )
         return (self._execute(self.back),)
 

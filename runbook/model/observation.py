@@ -54,6 +54,8 @@ class Irreversible(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     why: str
+    missing: bool = False
+    """It could have a way back: the runbook gives none, and does not say that there is none."""
 
 
 class Heartbeat(BaseModel):

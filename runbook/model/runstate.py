@@ -99,6 +99,8 @@ class RunState:
     level: str = "live"
     """``live``, or the rehearsal level this run was."""
     who: str = ""
+    faults: tuple[str, ...] = ()
+    """What a rehearsal made go wrong on purpose, in words."""
     endpoints: str = ""
     """Of a sandbox run: the file that says where its world is; empty for a live run."""
     started_at: float | None = None
@@ -214,6 +216,7 @@ def _run_started(run: RunState, e: Event) -> None:
     run.who = str(e.data.get("who", ""))
     run.level = str(e.data.get("level", "live"))
     run.endpoints = str(e.data.get("endpoints", ""))
+    run.faults = tuple(map(str, e.data.get("faults", ())))
 
 
 def _resumed(run: RunState, e: Event) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,32 +42,57 @@ class Fingerprint(BaseModel):
         return _digest(self.parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same in two states of a world."""
+
+    thing: str
+    """What it is, whatever its state: ``host:path``, ``zone NAME: owner TYPE``, ``service
+    host/name``."""
+    text: str
+    """What changed, for people."""
+
+
 def diff(a: Fingerprint, b: Fingerprint) -> list[str]:
     """What changed from ``a`` to ``b``, a line a thing, for people; empty when nothing did."""
-    lines: list[str] = []
+    return [difference.text for difference in differences(a, b)]
+
+
+def differences(a: Fingerprint, b: Fingerprint) -> list[Difference]:
+    """What changed from ``a`` to ``b``."""
+    found: list[Difference] = []
     for host in sorted({*a.files, *b.files}):
-        lines += _changes(f"{host}:", a.files.get(host, {}), b.files.get(host, {}))
+        found += _changes(f"{host}:", a.files.get(host, {}), b.files.get(host, {}))
     for zone in sorted({*a.zones, *b.zones}):
         before, after = set(a.zones.get(zone, ())), set(b.zones.get(zone, ()))
-        lines += [f"zone {zone}: - {record}" for record in sorted(before - after)]
-        lines += [f"zone {zone}: + {record}" for record in sorted(after - before)]
-    lines += _changes("service ", a.services, b.services)
-    return lines
+        for sign, records in (("-", before - after), ("+", after - before)):
+            found += [Difference(f"zone {zone}: {_record_set(record)}",
+                                 f"zone {zone}: {sign} {record}") for record in sorted(records)]
+    found += _changes("service ", a.services, b.services)
+    return found
 
 
-def _changes(head: str, a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
-    lines = []
+def _record_set(record: str) -> str:
+    """Owner and type of a record's text: ``owner ttl class type data``."""
+    owner, _, _, rtype, *_ = record.split(" ", 4)
+    return f"{owner} {rtype}"
+
+
+def _changes(head: str, a: Mapping[str, str], b: Mapping[str, str]) -> list[Difference]:
+    found = []
     for name in sorted({*a, *b}):
         before, after = a.get(name), b.get(name)
         if before == after:
             continue
+        thing = f"{head}{name}"
         if before is None:
-            lines.append(f"{head}{name} appeared ({_short(after)})")
+            text = f"{thing} appeared ({_short(after)})"
         elif after is None:
-            lines.append(f"{head}{name} is gone (was {_short(before)})")
+            text = f"{thing} is gone (was {_short(before)})"
         else:
-            lines.append(f"{head}{name} changed: {_short(before)} → {_short(after)}")
-    return lines
+            text = f"{thing} changed: {_short(before)} → {_short(after)}"
+        found.append(Difference(thing, text))
+    return found
 
 
 def _short(text: str | None) -> str:

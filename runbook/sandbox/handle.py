@@ -98,12 +98,14 @@ class WorldHandle:
 
 
 def start_world(
-    plan: Plan, config_path: Path, directory: Path, *, real_time: bool = False
+    plan: Plan, config_path: Path, directory: Path, *, real_time: bool = False,
+    longest_wait: float | None = None,
 ) -> WorldHandle:
     """Build the world of a plan in ``directory``, which must not exist or be empty.
 
     Its clock begins ten minutes before the earliest moment that the plan names. ``real_time``:
-    waits last as long as they say. Raises InvalidInput (sandbox.yml does not fit), Refused (the
+    waits last as long as they say. ``longest_wait``: real seconds that none outlasts, where
+    sandbox.yml allows more. Raises InvalidInput (sandbox.yml does not fit), Refused (the
     folder is in use) or Errored (the world did not come up); nothing is left behind then.
     """
     config = load_config(config_path)
@@ -113,7 +115,8 @@ def start_world(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     WorldClock.create(
         directory / "clock", start=first_moment(plan) - LEAD,
-        scale=1.0 if real_time else config.time.scale, longest_wait=config.time.longest_wait,
+        scale=1.0 if real_time else config.time.scale,
+        longest_wait=min(config.time.longest_wait, longest_wait or config.time.longest_wait),
     )
     (directory / "plan.json").write_text(plan.model_dump_json())
     command = [

@@ -100,6 +100,11 @@ def _try(event: Event) -> str:
     return f" (attempt {event.attempt})" if event.attempt > 1 else ""
 
 
+def _run_started(e: Event, d: Mapping[str, Any]) -> str:
+    faults = f"; on purpose: {'; '.join(map(str, d['faults']))}" if d.get("faults") else ""
+    return f"run started{_by(d)}, {level_word(str(d.get('level', 'live')))}{faults}"
+
+
 def _intent(e: Event, d: Mapping[str, Any]) -> str:
     actions = [str(a.get("action", "action")).replace("_", " ") for a in d.get("actions", ())]
     names = list(dict.fromkeys(actions))
@@ -154,7 +159,7 @@ def _finished(e: Event, d: Mapping[str, Any]) -> str:
 
 
 _SAY: dict[str, Callable[[Event, Mapping[str, Any]], str]] = {
-    "run_started": lambda e, d: f"run started{_by(d)}, {level_word(str(d.get('level', 'live')))}",
+    "run_started": _run_started,
     "resumed": lambda e, d: f"run resumed{_by(d)}",
     "host_opened": lambda e, d: f"{d.get('host', '')}: connection open",
     "intent": _intent,

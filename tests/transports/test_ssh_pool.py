@@ -563,6 +563,26 @@ def test_a_tunnel_reaches_what_the_host_reaches(pool: SshPool, sshd: Sshd) -> No
         pool.tunnel("web1", "127.0.0.1", free_port())
 
 
+def logins(sshd: Sshd) -> int:
+    return (sshd.folder / "log").read_text().count("Accepted publickey")
+
+
+def test_a_rehearsal_cuts_the_connection_behind_a_request(
+    pool: SshPool, sshd: Sshd, tmp_path: Path
+) -> None:
+    """The request arrives, its answer is lost; the command is attached to and not run again."""
+    count = tmp_path / "count"
+    pool.prepare(("web1",), {})
+    pool.cut_next("web1")
+    before = logins(sshd)
+    result = pool.perform(run(f"echo once >>{count}; echo said"), key(), silent)
+    assert result.ok
+    assert count.read_text() == "once\n"
+    assert logins(sshd) == before + 1, "it was logged in once more, so it had been cut"
+    assert pool.perform(run("true"), key("next@web1"), silent).ok
+    assert logins(sshd) == before + 1, "one cut only"
+
+
 def test_tidy_removes_the_spool_unless_something_runs(
     pool: SshPool, sshd: Sshd, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ leaves open is closed here.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import random
@@ -95,6 +96,12 @@ class Connection:
             return self.transport.open_channel(
                 "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._timeouts.channel
             )
+
+    def abort(self) -> None:
+        """End it as a network does that is cut: no goodbye, and what was sent is on its way."""
+        sock: Any = self.transport.sock
+        with contextlib.suppress(OSError):  # The other end was faster.
+            sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._client.close()

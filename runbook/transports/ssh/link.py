@@ -117,6 +117,7 @@ class RemoteLink:
         self._sftp_lock = threading.Lock()
         self._without_sftp = False
         self._closing = threading.Event()
+        self._cut_next = threading.Event()
         self._sessions = SessionPool(host.name, limit, self._open, on_hello)
 
     def session(self) -> contextlib.AbstractContextManager[Session]:
@@ -191,6 +192,17 @@ class RemoteLink:
                 raise SessionLost(f"SFTP to {self._host.name}: {fault}") from fault
         return target
 
+    def cut_next(self) -> None:
+        """For rehearsals: as soon as the next request has been sent, the connection breaks."""
+        self._cut_next.set()
+
+    def _sent(self) -> None:
+        if self._cut_next.is_set():
+            self._cut_next.clear()
+            current = self._connection
+            if current is not None:
+                current.abort()
+
     def close(self) -> None:
         self._sessions.close()
         with self._lock:
@@ -210,7 +222,9 @@ class RemoteLink:
             self.drop()
             raise Errored(f"the connection to {self._host.name} is lost ({fault})") from fault
         try:
-            return Session(ChannelWire(channel, START_TIMEOUT), run=self._run)
+            return Session(
+                ChannelWire(channel, START_TIMEOUT, on_sent=self._sent), run=self._run
+            )
         except (paramiko.SSHException, SessionLost, OSError, EOFError) as fault:
             channel.close()
             raise Errored(

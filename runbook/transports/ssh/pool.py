@@ -113,6 +113,13 @@ class SshPool:
             raise Refused("the controller needs no tunnel")
         return link.tunnel(dest_host, dest_port)
 
+    def cut_next(self, host: str) -> None:
+        """For rehearsals: the connection to a host breaks as soon as the next request to it has
+        been sent. The request arrives, its answer does not."""
+        link = self._link(host)
+        if isinstance(link, RemoteLink):
+            link.cut_next()
+
     def markers(self) -> dict[str, str]:
         """The spool markers of the hosts opened so far, by host name."""
         with self._lock:

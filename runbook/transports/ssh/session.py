@@ -12,7 +12,7 @@ import secrets
 import selectors
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from runbook.transports.ssh.protocol import Hello, Reply, program, start_line
@@ -47,8 +47,12 @@ class Wire(Protocol):
 class ChannelWire:
     """A session channel of an open paramiko transport, with ``/bin/sh`` at the other end."""
 
-    def __init__(self, channel: paramiko.Channel, timeout: float) -> None:
+    def __init__(
+        self, channel: paramiko.Channel, timeout: float, *, on_sent: Callable[[], None]
+    ) -> None:
+        """``on_sent`` is called after each time that something was sent."""
         self._channel = channel
+        self._on_sent = on_sent
         channel.settimeout(timeout)
         # What a login script prints must not fill a window that nobody reads.
         channel.set_combine_stderr(True)
@@ -56,6 +60,7 @@ class ChannelWire:
 
     def send(self, data: bytes) -> None:
         self._channel.sendall(data)
+        self._on_sent()
 
     def receive(self, timeout: float) -> bytes:
         self._channel.settimeout(timeout)

@@ -1,0 +1,256 @@
+"""Playing faults at every step in turn, each in a world of its own, several worlds at a time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from runbook.cli import wiring
+from runbook.cli.controllers import TOUCHED, Job, control
+from runbook.cli.embedded import Embedded, embedded, keep_judgement
+from runbook.engine.coverage import NOTHING, Cell, Coverage, column_of, faults_to_play, judge, rows
+from runbook.engine.faults import MADE_UP
+from runbook.engine.rollback import past_return
+from runbook.errors import Errored, RunbookError
+from runbook.journal import Store
+from runbook.model.events import Event
+from runbook.model.faults import Fault
+from runbook.model.plan import Plan
+from runbook.model.runstate import RunState, fold
+from runbook.model.state import RunPhase
+from runbook.sandbox.fingerprint import Fingerprint, differences
+
+HURRY = 0.1
+"""Real seconds that no wait of a plan outlasts: a campaign waits hundreds of times."""
+
+_WENT_BACK = frozenset({RunPhase.ROLLED_BACK, RunPhase.NOT_RESTORED})
+
+Progress = Callable[[Cell, int, int], None]
+"""A cell is played: the cell, how many are, how many there will be (0: not known yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """One run in one world, when all was over."""
+
+    cell: Cell
+    state: RunState
+    events: Sequence[Event]
+    moved: Fingerprint | None
+    """The world at the end of the way forward, where the run came to it."""
+
+
+@dataclass(slots=True)
+class Campaign:
+    """Every fault of ``faults`` at every step it can strike; ``steps``: at these alone.
+
+    ``jobs`` worlds at a time; ``traffic``: customers at work in each.
+    """
+
+    plan: Plan
+    store: Store
+    config: Path
+    faults: Sequence[Fault]
+    steps: Sequence[str] = ()
+    jobs: int = 1
+    traffic: bool = True
+    level: str = "sandbox"
+    progress: Progress = lambda cell, done, whole: None
+    _touched: dict[str, list[str]] = field(default_factory=dict)
+    _usual: Fingerprint | None = None
+    """The world after the move without a fault."""
+    _unsteady: set[str] = field(default_factory=set)
+    """Things that differ between two such moves."""
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def play(self) -> Coverage:
+        """Play it all; what goes wrong in one world is the verdict on its cell. Raises what
+        keeps the first world from coming up at all: InvalidInput, Refused, Errored."""
+        began = time.monotonic()
+        # A second move without a fault tells what differs between two moves by itself. Only a
+        # fault that lets the run go on to its end is held against the first.
+        calm = 2 if any(fault.kind != "fail" for fault in self.faults) else 1
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="world") as pool:
+            try:
+                first, *again = [task.result() for task in
+                                 [pool.submit(self._calm, number) for number in range(calm)]]
+                problems = self._learn(first, again)
+                played = [first]
+                self.progress(first.cell, calm, 0)
+                if not problems:
+                    played += self._in_turn(pool, first.state, done=calm)
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        cells = [one.cell for one in played]
+        return Coverage(
+            runbook=self.plan.runbook, title=self.plan.title, digest=self.plan.digest,
+            level=self.level, columns=tuple(dict.fromkeys(map(column_of, self.faults))),
+            steps=rows(self.plan, [(p.state, p.events) for p in played], cells, self._touched),
+            cells=tuple(cells), problems=problems,
+            real_seconds=time.monotonic() - began, back_seconds=first.cell.back_seconds,
+        )
+
+    def _learn(self, first: _Played, again: Sequence[_Played]) -> tuple[str, ...]:
+        """What a move without a fault does; or why nothing can be learned from it."""
+        bad = [one.cell.why for one in (first, *again) if one.moved is None]
+        if bad or first.moved is None:
+            return (f"without any fault it does not get through: {bad[0]}",)
+        self._usual = first.moved
+        path = self.store.run_directory(first.state.run_id) / TOUCHED
+        self._touched = json.loads(path.read_text(encoding="utf-8"))
+        for one in again:
+            if one.moved is not None:
+                self._unsteady |= {d.thing for d in differences(first.moved, one.moved)}
+        return ()
+
+    def _in_turn(
+        self, pool: ThreadPoolExecutor, usual: RunState, *, done: int
+    ) -> list[_Played]:
+        faults = faults_to_play(usual, self.faults, self.steps)
+        tasks = [pool.submit(self._struck, fault) for fault in faults]
+        for task in as_completed(tasks):
+            done += 1
+            self.progress(task.result().cell, done, done + sum(not t.done() for t in tasks))
+        return [task.result() for task in tasks]
+
+    def _calm(self, number: int) -> _Played:
+        return _OneWorld(self, None, watched=number == 0).play()
+
+    def _struck(self, fault: Fault) -> _Played:
+        return _OneWorld(self, fault, watched=False).play()
+
+    def unlike(self, moved: Fingerprint) -> list[str]:
+        """What a move left otherwise than one without a fault."""
+        if self._usual is None:
+            return []
+        return [d.text for d in differences(self._usual, moved) if d.thing not in self._unsteady]
+
+    def whose(self) -> dict[str, list[str]]:
+        """By step the things of the world that it changes, as far as that is known yet."""
+        return self._touched
+
+    def check(self) -> None:
+        """Raises Errored when the campaign has been called off."""
+        if self._stop.is_set():
+            raise Errored("the rehearsal was stopped")
+
+
+class _OneWorld:
+    """One fault, or none, in a world of its own: forward, and back to where it began."""
+
+    def __init__(self, campaign: Campaign, fault: Fault | None, *, watched: bool) -> None:
+        self.campaign = campaign
+        self.fault = fault
+        self.watched = watched
+        self.run = ""
+        self.moved: Fingerprint | None = None
+        self.changed: list[tuple[str, str]] = []
+        self.lost: int | None = None
+        self.trouble = ""
+        self.struck = True
+
+    def play(self) -> _Played:
+        """Raises only when no run came to be."""
+        began = time.monotonic()
+        campaign, fault = self.campaign, self.fault
+        try:
+            with embedded(
+                campaign.plan, campaign.config, traffic=campaign.traffic, longest_wait=HURRY
+            ) as inside:
+                self._there_and_back(inside)
+        except RunbookError as mishap:
+            if not self.run:
+                raise
+            self.trouble = self.trouble or mishap.message
+        state, events = self._journal()
+        cell = judge(
+            state, events, column=column_of(fault) if fault else NOTHING,
+            step=fault.step if fault else "", changed=self.changed,
+            touched=self._touched(), lost=self.lost,
+            real_seconds=time.monotonic() - began, trouble=self.trouble, struck=self.struck,
+        )
+        return _Played(cell, state, events, self.moved)
+
+    def _touched(self) -> dict[str, list[str]]:
+        path = self.campaign.store.run_directory(self.run) / TOUCHED
+        if self.watched and path.exists():
+            found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        return self.campaign.whose()
+
+    def _there_and_back(self, inside: Embedded) -> None:
+        campaign, store = self.campaign, self.campaign.store
+        campaign.check()
+        before = inside.world.fingerprint()
+        self.run = store.create(campaign.plan, who=wiring.person(),
+                                now=inside.world.clock.now(), level=campaign.level)
+        self._forward(inside)
+        state, _ = self._journal()
+        if state.phase not in _WENT_BACK:
+            self._back(state)
+        if inside.judge is not None:
+            judgement = inside.judge.stop()
+            keep_judgement(store, self.run, judgement)
+            self.lost = judgement.writes_lost
+        after = inside.world.fingerprint()
+        self.changed = [(d.thing, d.text) for d in differences(before, after)]
+
+    def _forward(self, inside: Embedded) -> None:
+        fault = self.fault
+        killed = self._control(replace(
+            self._job(), endpoints_file=str(inside.endpoints_file),
+            faults=(fault,) if fault else (),
+            watch=inside.world.directory if self.watched else None,
+        ))
+        if killed:
+            if fault is None or fault.kind != "kill":
+                raise Errored("the controller was killed, and not by the rehearsal")
+            self._control(replace(self._job(), resume=True))
+        state, events = self._journal()
+        if fault is not None and fault.kind == "fail":
+            self.struck = any(e.kind == "failed" and _on_purpose(e, fault) for e in events)
+            return
+        if fault is not None and fault.kind == "kill":
+            self.struck = killed
+        if state.phase is not RunPhase.DONE:
+            self.trouble = f"it did not get through: {state.phase}, {state.why}"
+            return
+        self.moved = inside.world.fingerprint()
+        unlike = self.campaign.unlike(self.moved)
+        if unlike:
+            self.trouble = f"it ended otherwise than without the fault: {'; '.join(unlike[:5])}"
+
+    def _back(self, state: RunState) -> None:
+        """As a person would order it, who accepts by name the loss that has to be accepted."""
+        loss = [step.id for step in past_return(state, None)]
+        killed = self._control(replace(self._job(), resume=True, order={
+            "why": "the way back is rehearsed", "to": None, "accept_loss": loss,
+            "accept_drift": [],
+        }))
+        if killed:
+            raise Errored("the controller was killed on the way back")
+
+    def _job(self) -> Job:
+        campaign = self.campaign
+        return Job(state=campaign.store.directory, run=self.run, level=campaign.level)
+
+    def _control(self, job: Job) -> bool:
+        """One controller at work, to its end; whether it was killed."""
+        self.campaign.check()
+        return control(job) is None
+
+    def _journal(self) -> tuple[RunState, list[Event]]:
+        plan, events = self.campaign.store.load(self.run)
+        return fold(self.run, plan, events), events
+
+
+def _on_purpose(event: Event, fault: Fault) -> bool:
+    made_up = event.data.get("error") == MADE_UP
+    return made_up and event.node.partition("@")[0] == fault.step
