@@ -1,0 +1,126 @@
+"""``runbook rehearse --faults``: rollback coverage, played, recorded, shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from runbook.cli import wiring
+from runbook.cli.campaign import Campaign
+from runbook.engine.coverage import Coverage, column_of
+from runbook.errors import ExitCode, Refused
+from runbook.journal import Rehearsal, Store
+from runbook.model.faults import Fault
+from runbook.model.plan import Plan
+from runbook.views.coverage import CoverageProgress, show_coverage
+from runbook.views.coverage_html import render_coverage
+from runbook.views.coverage_junit import render_junit
+
+COVERAGE = "coverage.json"
+"""In the folder of the run without a fault: the whole matrix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for on the command line."""
+
+    faults: Sequence[str]
+    steps: Sequence[str]
+    jobs: int
+    traffic: bool
+    out: Path | None
+    junit: Path | None
+    plain: bool
+    as_json: bool
+
+
+def parse_faults(texts: Sequence[str]) -> tuple[Fault, ...]:
+    """``each-step``, ``kill``, ``disconnect``, ``slow=3x``, also with commas between them.
+
+    Raises BadParameter for anything else."""
+    found: list[Fault] = []
+    for word in (word.strip() for text in texts for word in text.split(",")):
+        name, _, value = word.partition("=")
+        if word == "each-step":
+            found.append(Fault(kind="fail"))
+        elif word == "kill":
+            found += [Fault(kind="kill", moment="intent"), Fault(kind="kill", moment="effect")]
+        elif word == "disconnect":
+            found.append(Fault(kind="cut"))
+        elif name == "slow":
+            found.append(Fault(kind="slow", factor=_factor(word, value)))
+        else:
+            raise typer.BadParameter(
+                f"no fault {word!r}: there are each-step, kill, disconnect and slow=3x"
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def _factor(word: str, value: str) -> float:
+    try:
+        factor = float(value.removesuffix("x"))
+    except ValueError:
+        factor = 0.0
+    if not 1 < factor <= 1000:
+        raise typer.BadParameter(f"{word!r}: how many times as slow? Like slow=3x")
+    return factor
+
+
+def covered(plan: Plan, store: Store, config: Path, wanted: Wanted) -> NoReturn:
+    """Play, record and show; exits with 0, or 25 where something does not hold."""
+    faults = parse_faults(wanted.faults)
+    unknown = [step for step in wanted.steps if step not in plan.by_id]
+    if unknown:
+        raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
+    for path in filter(None, (wanted.out, wanted.junit)):
+        _check_writable(path)
+    live = not wanted.plain and not wanted.as_json and sys.stdout.isatty()
+    progress = CoverageProgress(plan, tuple(dict.fromkeys(map(column_of, faults))), live=live)
+    campaign = Campaign(
+        plan, store, config, faults, steps=wanted.steps, traffic=wanted.traffic,
+        jobs=wanted.jobs or os.cpu_count() or 1,
+    )
+    if not wanted.as_json:
+        campaign.progress = progress.tell
+    with progress:
+        coverage = campaign.play()
+    record(store, coverage)
+    written = []
+    for file, text in ((wanted.out, render_coverage), (wanted.junit, render_junit)):
+        if file is not None:
+            file.write_text(text(coverage), encoding="utf-8")
+            written.append(file)
+    show_coverage(coverage, as_json=wanted.as_json, written=written)
+    raise typer.Exit(int(ExitCode.OK if coverage.ok else ExitCode.REHEARSAL_FAILED))
+
+
+def record(store: Store, coverage: Coverage) -> None:
+    """Under the digest of the plan, as every rehearsal is; the matrix in the folder of the run
+    that had no fault. The runs themselves stay, with what going back took."""
+    whole = coverage.cells[0]
+    path = store.run_directory(whole.run) / COVERAGE
+    path.write_text(json.dumps(coverage.as_json(), indent=1), encoding="utf-8")
+    lost = [cell.lost for cell in coverage.cells if cell.lost is not None]
+    store.record_rehearsal(Rehearsal(
+        plan_digest=coverage.digest, level=coverage.level, run_id=whole.run, ts=time.time(),
+        who=wiring.person(), ok=coverage.ok, data={
+            "faults": list(coverage.columns), "worlds": len(coverage.cells),
+            "undoable": list(coverage.undoable), "restored": list(coverage.restored),
+            "irreversible": [row.step for row in coverage.irreversible],
+            "lost": max(lost) if lost else None,
+        },
+    ))
+
+
+def _check_writable(path: Path) -> None:
+    """Before an hour of playing, not after it. Raises Refused."""
+    if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise Refused(f"{path} cannot be written", hint="nothing was started")
