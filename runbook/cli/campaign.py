@@ -14,7 +14,7 @@ from runbook.cli import wiring
 from runbook.cli.controllers import TOUCHED, Job, control
 from runbook.cli.embedded import Embedded, embedded, keep_judgement
 from runbook.engine.coverage import NOTHING, Cell, Coverage, column_of, faults_to_play, judge, rows
-from runbook.engine.faults import MADE_UP
+from runbook.engine.faults import CUT, MADE_UP
 from runbook.engine.rollback import past_return
 from runbook.errors import Errored, RunbookError
 from runbook.journal import Store
@@ -219,6 +219,8 @@ class _OneWorld:
             return
         if fault is not None and fault.kind == "kill":
             self.struck = killed
+        if fault is not None and fault.kind == "cut":
+            self.struck = any(text.startswith(CUT) for _, _, text in state.notes)
         if state.phase is not RunPhase.DONE:
             self.trouble = f"it did not get through: {state.phase}, {state.why}"
             return

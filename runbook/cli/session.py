@@ -22,7 +22,7 @@ from runbook.engine.begin import begin, hosts_of
 from runbook.engine.begin import take_up as begin_again
 from runbook.engine.context import Faults, Observer, RunContext
 from runbook.engine.driver import Driven, drive
-from runbook.engine.faults import Injected
+from runbook.engine.faults import CUT, Injected
 from runbook.errors import Errored, ExitCode, Refused
 from runbook.journal import Draft, Lease, Store
 from runbook.model.endpoints import Endpoints
@@ -81,7 +81,7 @@ def start(
             ctx = begin(
                 lease, plan, world, kinds=wiring.kinds(), observer=observer,
                 real=wiring.real_clock(), who=who, level=level, endpoints=endpoints_file,
-                faults=_faults(endpoints, faults, world),
+                faults=_faults(endpoints, faults, world, lease),
             )
             return run_id, _drive(ctx)
         finally:
@@ -106,7 +106,7 @@ def take_up(
                 store, lease, world, kinds=wiring.kinds(), observer=observer,
                 real=wiring.real_clock(), who=wiring.person(),
                 back=order is not None and order.verb == "rollback",
-                faults=_faults(endpoints, faults, world),
+                faults=_faults(endpoints, faults, world, lease),
             )
             if order is not None:
                 store.post(run_id, order.verb, who=wiring.person(), now=ctx.now(),
@@ -148,14 +148,19 @@ def _world(
 
 
 def _faults(
-    endpoints: Endpoints | None, faults: Sequence[Fault], world: TransportWorld
+    endpoints: Endpoints | None, faults: Sequence[Fault], world: TransportWorld, lease: Lease
 ) -> Faults | None:
     """Those asked for, and those that the table of a sandbox names."""
     failing = endpoints.fail if endpoints is not None else ()
     wanted = [*faults, *(Fault(kind="fail", step=step) for step in failing)]
     if not wanted:
         return None
-    return Injected(wanted, cut=world.pool.cut_next, real=wiring.real_clock())
+
+    def cut(host: str) -> None:
+        told = Draft("note", data={"text": f"{CUT} to {host}"})
+        world.pool.cut_next(host, lambda: lease.append([told], ts=world.clock.now()))
+
+    return Injected(wanted, cut=cut, real=wiring.real_clock())
 
 
 def _drive(ctx: RunContext, *, back: bool = False) -> Driven:

@@ -130,10 +130,10 @@ class Coverage(_Frozen):
 
     @property
     def restored(self) -> tuple[str, ...]:
-        """Steps that were put back every time a fault asked for it."""
+        """Steps that were put back every time."""
         bad = {step for cell in self.cells for step in cell.not_restored}
-        bad |= {c.step for c in self.cells if not c.good}
-        bad |= {s.step for s in self.steps if s.undo_missing}
+        # Where nobody is to blame, the step that the fault struck is.
+        bad |= {c.step for c in self.cells if not c.good and not c.not_restored}
         return tuple(step for step in self.undoable if step not in bad)
 
     @property
@@ -209,16 +209,23 @@ def judge(
     that it changes. ``trouble``: what went wrong on the way. ``struck``: the fault came about.
     """
     plan = state.plan
-    gone = tuple(s.id for s in plan.steps
-                 if any(state.nodes[n.id].state is NodeState.IRREVERSIBLE for n in s.nodes))
-    left = tuple(s.id for s in plan.steps if any(needs_undo(state, n) for n in s.nodes))
+    gone = [s.id for s in plan.steps
+            if any(state.nodes[n.id].state is NodeState.IRREVERSIBLE for n in s.nodes)]
+    missing = [step for step, reason in no_way_back(plan, events).items() if reason.missing]
+    left = [s.id for s in plan.steps if any(needs_undo(state, n) for n in s.nodes)]
     accepted = accepted_losses(events)
-    declared, leftovers = _whose(changed, touched, {*gone, *accepted})
+    excused = {*gone, *accepted} - {*missing}
+    # What is left of a step that has no undo is told once, and not laid at the others' door.
+    known = _things(touched, {*excused, *missing})
+    leftovers = [(thing, text) for thing, text in changed if thing not in known]
+    blamed = [step for step in touched if _things(touched, {step}) & {t for t, _ in leftovers}]
     found = Cell(
         column=column, step=step, outcome=Outcome.RESTORED, run=state.run_id,
         back_seconds=back_seconds(state), undo_seconds=undo_seconds(state),
-        real_seconds=real_seconds, irreversible=gone, not_restored=left, leftovers=leftovers,
-        declared=declared, lost=lost, accepted=accepted,
+        real_seconds=real_seconds, irreversible=tuple(s for s in gone if s not in missing),
+        not_restored=tuple(dict.fromkeys([*left, *missing, *blamed])),
+        leftovers=tuple(text for _, text in leftovers), lost=lost, accepted=accepted,
+        declared=tuple(text for thing, text in changed if thing in _things(touched, excused)),
     )
 
     def verdict(outcome: Outcome, why: str = "") -> Cell:
@@ -227,45 +234,60 @@ def judge(
     if trouble:
         return verdict(Outcome.BROKEN, trouble)
     if left:
-        told = "; ".join(f"{n.node}: {n.detail}" for n in state.nodes.values()
-                         if plan.nodes[n.node].step in left)
-        return verdict(Outcome.NOT_RESTORED, told or f"not restored: {', '.join(left)}")
+        told = [f"{n.node}: {n.detail}" for n in state.nodes.values()
+                if n.state is NodeState.ROLLBACK_FAILED]
+        return verdict(Outcome.NOT_RESTORED, "; ".join(told)
+                       or f"it ended {state.phase} ({state.why}) with {', '.join(left)} left")
     if state.phase not in {RunPhase.ROLLED_BACK, RunPhase.NOT_RESTORED}:
         return verdict(Outcome.NOT_RESTORED, f"the run ended {state.phase}: {state.why}")
     if leftovers:
         return verdict(Outcome.NOT_RESTORED, "every step says that it was put back, but the world "
-                       f"is not as it was: {_blame(changed, leftovers, touched)}")
+                       f"is not as it was: {_told(leftovers, touched)}")
+    if missing:
+        return verdict(Outcome.NOT_RESTORED, no_undo(missing))
     if lost and not (gone or accepted):
         return verdict(Outcome.LOST, f"{lost} acknowledged writes are gone")
     if not struck:
         return verdict(Outcome.NOT_REACHED, "the run did not come to where it would have struck")
-    if gone or declared:
+    if gone or found.declared:
         also = f"; {lost} acknowledged writes are gone" if lost else ""
         return verdict(Outcome.IRREVERSIBLE, f"no way back: {', '.join(gone or accepted)}{also}")
     return found
 
 
-def _whose(
-    changed: Sequence[tuple[str, str]], touched: Mapping[str, Sequence[str]], excused: set[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What was changed, apart: by steps that have no way back, and by others."""
-    theirs = {thing for step in excused for thing in touched.get(step, ())}
-    return (
-        tuple(text for thing, text in changed if thing in theirs),
-        tuple(text for thing, text in changed if thing not in theirs),
-    )
+def no_undo(steps: Sequence[str]) -> str:
+    return f"no undo is given for {', '.join(steps)}"
 
 
-def _blame(
-    changed: Sequence[tuple[str, str]], leftovers: Sequence[str],
-    touched: Mapping[str, Sequence[str]],
-) -> str:
+def _things(touched: Mapping[str, Sequence[str]], steps: Iterable[str]) -> set[str]:
+    return {thing for step in steps for thing in touched.get(step, ())}
+
+
+def _told(leftovers: Sequence[tuple[str, str]], touched: Mapping[str, Sequence[str]]) -> str:
     told = []
-    for thing, text in changed:
-        if text in leftovers:
-            steps = [step for step, things in touched.items() if thing in things]
-            told.append(f"{text} (changed by {', '.join(steps)})" if steps else text)
+    for thing, text in leftovers:
+        steps = [step for step, things in touched.items() if thing in things]
+        told.append(f"{text} (changed by {', '.join(steps)})" if steps else text)
     return "; ".join(told)
+
+
+class NoWayBack(_Frozen):
+    """Why a step cannot be undone."""
+
+    why: str
+    missing: bool
+    """A way back could be given, and neither is nor is it said that there is none."""
+
+
+def no_way_back(plan: Plan, events: Sequence[Event]) -> dict[str, NoWayBack]:
+    """By step, as far as a rollback came to it. A point of no return declares it, too."""
+    found = {}
+    for event in events:
+        if event.kind == "irreversible":
+            step = plan.by_id[plan.nodes[event.node].step]
+            missing = bool(event.data.get("missing")) and not step.point_of_no_return
+            found[step.id] = NoWayBack(why=str(event.data.get("why", "")), missing=missing)
+    return found
 
 
 def accepted_losses(events: Sequence[Event]) -> tuple[str, ...]:
@@ -301,14 +323,10 @@ def rows(
 ) -> tuple[StepCoverage, ...]:
     """A row a step, from everything that was played."""
     acting: set[str] = set()
-    reasons: dict[str, tuple[str, bool]] = {}
+    reasons: dict[str, NoWayBack] = {}
     for run, events in runs:
         acting |= {plan.nodes[n.node].step for n in run.nodes.values() if _acted(n)}
-        for event in events:
-            if event.kind == "irreversible":
-                reasons[plan.nodes[event.node].step] = (
-                    str(event.data.get("why", "")), bool(event.data.get("missing"))
-                )
+        reasons |= no_way_back(plan, events)
     longest: dict[str, float] = {}
     for cell in cells:
         if cell.column.startswith("slow"):
@@ -317,10 +335,10 @@ def rows(
             longest[name] = max(longest.get(name, 0.0), seconds)
     table = []
     for step in plan.steps:
-        why, missing = reasons.get(step.id, (step.irreversible or "", False))
+        reason = reasons.get(step.id) or NoWayBack(why=step.irreversible or "", missing=False)
         table.append(StepCoverage(
             step=step.id, title=step.title, kind=step.kind, acts=step.id in acting,
-            no_way_back=why, undo_missing=missing and not step.point_of_no_return,
+            no_way_back=reason.why, undo_missing=reason.missing,
             point_of_no_return=step.point_of_no_return,
             touched=tuple(touched.get(step.id, ())), undo_seconds=longest.get(step.id),
         ))

@@ -17,6 +17,10 @@ MADE_UP = "made to fail by the rehearsal"
 """The error of a step that fails on purpose."""
 
 
+CUT = "the rehearsal cut the connection"
+"""How the note begins that tells of it."""
+
+
 class Injected(Faults):
     """The faults of one controller.
 

@@ -161,10 +161,10 @@ def show_coverage(
     for row in coverage.steps:
         if row.undo_missing:
             console.print(Text(f"no undo: {one_line(words.missing_hint(row))}", style="bold red"))
-    for cell in words.bad_cells(coverage):
-        console.print(Text(f"{words.where(cell)}: {words.WORD[cell.outcome]}", style="bold red"))
-        console.print(f"  {one_line(cell.why)}")
-        console.print(f"  look: runbook log {cell.run}")
+    for trouble, shown in words.troubles(coverage).items():
+        console.print(Text(one_line(trouble), style="bold red"))
+        console.print(f"  at {words.shown_by(shown)}")
+        console.print(f"  look: runbook log {shown[0].run}")
     for path in written:
         console.print(f"Written: {path}")
     ended = "passed" if coverage.ok else "did not pass"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runbook.engine.coverage import NOTHING, Cell, Coverage, Outcome, StepCoverage
+from runbook.engine.coverage import NOTHING, Cell, Coverage, Outcome, StepCoverage, no_undo
 from runbook.model.duration import format_duration
 
 MARK: dict[Outcome, str] = {
@@ -19,8 +19,8 @@ WORD: dict[Outcome, str] = {
     Outcome.BROKEN: "not survived", Outcome.NOT_REACHED: "not reached",
 }
 WHOLE_RUN = "(whole run)"
-LEGEND = ("The world as it was before, with how long going back took; of the run's time. "
-          "Empty: the fault cannot strike there.")
+LEGEND = ("✓ the world is as it was before; the time is what going back took, of the run's time. "
+          "Empty: the fault cannot strike there, or was not asked for.")
 
 
 def column_title(column: str) -> str:
@@ -94,6 +94,22 @@ def where(cell: Cell) -> str:
 
 def bad_cells(coverage: Coverage) -> list[Cell]:
     return [cell for cell in coverage.cells if not cell.good]
+
+
+def troubles(coverage: Coverage) -> dict[str, list[Cell]]:
+    """What is wrong, each with the cells that show it. Of an undo that is not given the step's
+    own row tells."""
+    found: dict[str, list[Cell]] = {}
+    for cell in bad_cells(coverage):
+        if not cell.why.startswith(no_undo([])):
+            found.setdefault(f"{WORD[cell.outcome]}: {cell.why}", []).append(cell)
+    return found
+
+
+def shown_by(cells: list[Cell]) -> str:
+    """``flip, SSH cut; thaw, fails and 3 more``."""
+    told = "; ".join(where(cell) for cell in cells[:3])
+    return f"{told} and {len(cells) - 3} more" if len(cells) > 3 else told
 
 
 def missing_hint(row: StepCoverage) -> str:

@@ -573,7 +573,8 @@ def test_a_rehearsal_cuts_the_connection_behind_a_request(
     """The request arrives, its answer is lost; the command is attached to and not run again."""
     count = tmp_path / "count"
     pool.prepare(("web1",), {})
-    pool.cut_next("web1")
+    cuts: list[str] = []
+    pool.cut_next("web1", lambda: cuts.append("cut"))
     before = logins(sshd)
     result = pool.perform(run(f"echo once >>{count}; echo said"), key(), silent)
     assert result.ok
@@ -581,6 +582,7 @@ def test_a_rehearsal_cuts_the_connection_behind_a_request(
     assert logins(sshd) == before + 1, "it was logged in once more, so it had been cut"
     assert pool.perform(run("true"), key("next@web1"), silent).ok
     assert logins(sshd) == before + 1, "one cut only"
+    assert cuts == ["cut"]
 
 
 def test_tidy_removes_the_spool_unless_something_runs(

@@ -117,7 +117,7 @@ class RemoteLink:
         self._sftp_lock = threading.Lock()
         self._without_sftp = False
         self._closing = threading.Event()
-        self._cut_next = threading.Event()
+        self._cut_next: Callable[[], object] | None = None
         self._sessions = SessionPool(host.name, limit, self._open, on_hello)
 
     def session(self) -> contextlib.AbstractContextManager[Session]:
@@ -192,16 +192,18 @@ class RemoteLink:
                 raise SessionLost(f"SFTP to {self._host.name}: {fault}") from fault
         return target
 
-    def cut_next(self) -> None:
-        """For rehearsals: as soon as the next request has been sent, the connection breaks."""
-        self._cut_next.set()
+    def cut_next(self, on_cut: Callable[[], object]) -> None:
+        """For rehearsals: as soon as the next request has been sent, the connection breaks, and
+        ``on_cut`` is called."""
+        self._cut_next = on_cut
 
     def _sent(self) -> None:
-        if self._cut_next.is_set():
-            self._cut_next.clear()
+        with self._lock:
+            on_cut, self._cut_next = self._cut_next, None
             current = self._connection
-            if current is not None:
-                current.abort()
+        if on_cut is not None and current is not None:
+            current.abort()
+            on_cut()
 
     def close(self) -> None:
         self._sessions.close()

@@ -113,12 +113,12 @@ class SshPool:
             raise Refused("the controller needs no tunnel")
         return link.tunnel(dest_host, dest_port)
 
-    def cut_next(self, host: str) -> None:
+    def cut_next(self, host: str, on_cut: Callable[[], object]) -> None:
         """For rehearsals: the connection to a host breaks as soon as the next request to it has
-        been sent. The request arrives, its answer does not."""
+        been sent, and ``on_cut`` is called. The request arrives, its answer does not."""
         link = self._link(host)
         if isinstance(link, RemoteLink):
-            link.cut_next()
+            link.cut_next(on_cut)
 
     def markers(self) -> dict[str, str]:
         """The spool markers of the hosts opened so far, by host name."""
