@@ -66,6 +66,20 @@ def _check_role(state: RunState, nodes: list[str], role: str) -> None:
             )
 
 
+def outputs_given(
+    run: str, step: str, texts: list[str], *, state: Path | None, observed: bool
+) -> dict[str, Any]:
+    """``name=value`` options as the outputs of a step. Raises Refused, see
+    :func:`runbook.engine.outputs.given_outputs`, and NotFound."""
+    from runbook.cli.wiring import parse_vars
+    from runbook.engine.outputs import given_outputs
+
+    store = open_state(state, must_exist=True)
+    folded = load_state(store, find_run(store, run))
+    name = folded.plan.nodes[nodes_of(folded, step)[0]].step
+    return given_outputs(folded.plan, name, parse_vars(texts), observed=observed)
+
+
 def say(
     run: str, verb: str, *, state: Path | None, step: str | None = None,
     data: Mapping[str, Any] | None = None, only_asked: bool = False,

@@ -29,8 +29,10 @@ def command(
 
     store = wiring.open_state(state, must_exist=True)
     run_id = wiring.find_run(store, run)
-    plan, events = store.load(run_id)
-    nodes = nodes_of(fold(run_id, plan, events), step) if step else list(plan.nodes)
+    pinned, events = store.load(run_id)
+    folded = fold(run_id, pinned, events)
+    plan = folded.plan
+    nodes = nodes_of(folded, step) if step else list(plan.nodes | pinned.nodes)
     if output:
         found = view.outputs_of(events, nodes, store.directory)
         if not found:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("Begin", "Print the JSON Schema of runbooks, for editors."),
     "rehearse": ("Run", "Rehearse without touching production: plan, probe or sandbox."),
     "run": ("Run", "Run a runbook."),
+    "amend": ("Run", "Change what a run has not begun yet, by an edited runbook."),
     "resume": ("Run", "Go on with a run that stopped, wherever it stopped."),
     "rollback": ("Run", "Take everything back, or back to a step."),
     "approve": ("Answer", "Say yes to a question of a run, from any terminal."),

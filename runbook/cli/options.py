@@ -28,6 +28,11 @@ Vars = Annotated[
     list[str] | None,
     typer.Option("--var", metavar="NAME=VALUE", help="Set a variable of the runbook."),
 ]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="NAME=VALUE",
+                 help="An output that later steps need, and the step itself does not give now."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plain = Annotated[bool, typer.Option("--plain", help="One line an event; no live screen.")]
 Why = Annotated[str, typer.Option("--why", "-m", help="The reason; it is journaled.")]

@@ -246,7 +246,9 @@ class _NodeRun:
             self._unmet(number, "", unmet)
             return
         try:
-            outputs = {**looked.verdict.outputs, **take_outputs(self.step.outputs, results)}
+            given = self.status.given
+            taken = take_outputs(self.step.outputs, results) if given is None else given
+            outputs = {**looked.verdict.outputs, **taken}
         except Exception as fault:  # noqa: BLE001 - outputs are whatever a command printed
             self._fail(number, words(fault))
             return

@@ -114,7 +114,7 @@ def take_up(
             f"run {lease.run_id} has ended: {state.phase}",
             hint=f"runbook report {lease.run_id}",
         )
-    ctx = RunContext(plan=plan, state=state, lease=lease, world=world, kinds=kinds,
+    ctx = RunContext(plan=state.plan, state=state, lease=lease, world=world, kinds=kinds,
                      observer=observer, real=real, who=who, faults=faults)
     if state.phase is RunPhase.HELD:
         ctx.fresh_tries.update(

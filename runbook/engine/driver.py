@@ -17,6 +17,7 @@ from runbook.engine.heartbeat import heartbeats
 from runbook.engine.limits import overruns
 from runbook.engine.many import nodes_named, what_failed
 from runbook.engine.mishaps import words
+from runbook.engine.outputs import given_outputs
 from runbook.engine.rollback import begin_rollback, past_return, run_rollback
 from runbook.engine.steps import StepOutcome, finished, run_step
 from runbook.errors import ExitCode, Fenced, JournalFault, Refused
@@ -298,11 +299,15 @@ class _Driver:
                     NodeState.ROLLED_BACK}
         if message.verb == "skip" and status.state in may_skip:
             return (Draft("skipped", node, "do", number, {
-                "why": f"skipped by {why}", "outputs": message.data.get("outputs") or {}}),)
+                "why": f"skipped by {why}", "outputs": self._given(message, observed=False)}),)
         may_resolve = {NodeState.IN_DOUBT, NodeState.ROLLBACK_FAILED}
         if message.verb == "resolve" and status.state in may_resolve:
             done = message.data.get("outcome") == "done"
-            how = {"results": [], "how": why} if done else {"error": f"not done, says {why}"}
+            how: dict[str, Any] = {"error": f"not done, says {why}"}
+            if done:
+                how = {"results": [], "how": why}
+            if done and not status.undo_unsettled:
+                how["outputs"] = self._given(message, observed=True)
             if status.undo_unsettled:
                 return (Draft("done" if done else "rollback_failed", node, "undo",
                               status.undo_attempt, how),)
@@ -310,6 +315,13 @@ class _Driver:
                 return (Draft("done" if done else "errored", node, "do", number, how),)
         return (Draft("note", node, data={
             "text": f"{message.verb} by {message.who} came too late: {node} is {status.state}"}),)
+
+    def _given(self, message: Message, *, observed: bool) -> dict[str, Any]:
+        """Raises Refused, which is noted: the order does not hold then."""
+        return given_outputs(
+            self.ctx.plan, self.ctx.plan.nodes[message.node].step,
+            message.data.get("outputs") or {}, observed=observed,
+        )
 
     def _note(self, message: Message, text: str) -> None:
         self.ctx.append(Draft("note", data={"text": f"{text} ({message.who})"}),

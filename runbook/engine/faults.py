@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from runbook.engine.context import Faults
 from runbook.engine.slowed import SlowedWorld
@@ -21,8 +21,19 @@ CUT = "the rehearsal cut the connection"
 """How the note begins that tells of it."""
 
 
-class Injected(Faults):
-    """The faults of one controller.
+class FailSteps(Faults):
+    """The named steps fail right after their actions took effect: the worst moment."""
+
+    def __init__(self, steps: Collection[str]) -> None:
+        self._failing = frozenset(steps)
+        self.told = tuple(Fault(kind="fail", step=step).words for step in steps)
+
+    def after_actions(self, node: str) -> str | None:
+        return MADE_UP if _step(node) in self._failing else None
+
+
+class Injected(FailSteps):
+    """All faults of one controller.
 
     ``cut`` breaks the connection to a host as soon as the next request to it has been sent;
     ``real`` is real time, by which slowness is measured.
@@ -31,10 +42,10 @@ class Injected(Faults):
     def __init__(
         self, faults: Sequence[Fault], *, cut: Callable[[str], None], real: Clock
     ) -> None:
+        super().__init__([fault.step for fault in faults if fault.kind == "fail"])
         self.told = tuple(fault.words for fault in faults)
         self._cut = cut
         self._real = real
-        self._fail = {f.step for f in faults if f.kind == "fail"}
         self._kill = {(f.step, f.moment) for f in faults if f.kind == "kill"}
         self._cutting = {f.step for f in faults if f.kind == "cut"}
         self._factor = max((f.factor for f in faults if f.kind == "slow"), default=1.0)
@@ -57,9 +68,6 @@ class Injected(Faults):
 
     def acted(self, node: str) -> None:
         self._strike(node, "effect")
-
-    def after_actions(self, node: str) -> str | None:
-        return MADE_UP if _step(node) in self._fail else None
 
     def _strike(self, node: str, moment: str) -> None:
         if (_step(node), moment) in self._kill:

@@ -7,12 +7,39 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runbook.errors import Refused
 from runbook.model.actions import ActionResult
+from runbook.model.plan import Plan
 from runbook.model.runbook import OutputSpec
+from runbook.templating.needed import outputs_needed
 
 
 class OutputMissing(ValueError):
     """A declared output is not in what the command printed."""
+
+
+def given_outputs(
+    plan: Plan, step: str, given: Mapping[str, Any], *, observed: bool
+) -> dict[str, Any]:
+    """Outputs that a person gives for a step that gives none itself, each of its declared type.
+
+    ``observed``: what the step's kind sees for itself it will see (the step counts as done); only
+    what its command would have printed has to be given. Raises Refused when a later step needs an
+    output that is not given, and for a value of the wrong type.
+    """
+    specs = plan.by_id[step].outputs
+    needed = outputs_needed(plan, step)
+    missing = sorted((needed & set(specs) if observed else needed) - set(given))
+    if missing:
+        raise Refused(
+            f"later steps need outputs of {step}: {', '.join(missing)}",
+            hint="give each of them: " + " ".join(f"--output {name}=VALUE" for name in missing),
+        )
+    try:
+        return {name: _typed(name, specs[name], value) if name in specs else value
+                for name, value in given.items()}
+    except OutputMissing as fault:
+        raise Refused(str(fault), hint="give it as --output NAME=VALUE of that type") from fault
 
 
 def take_outputs(

@@ -12,6 +12,7 @@ from runbook.engine.advice import advise
 from runbook.engine.many import hosts_named
 from runbook.engine.measures import read_measures
 from runbook.engine.report_model import (
+    AmendmentLine,
     BreachLine,
     BudgetLine,
     CriticalLink,
@@ -101,6 +102,11 @@ def build_report(
             DecisionLine(ts=d.ts, who=d.who, role=d.role, verb=d.verb, node=d.node, why=d.why,
                          evidence=str(d.data.get("evidence") or ""))
             for d in state.decisions
+        ),
+        amendments=tuple(
+            AmendmentLine(ts=a.ts, who=a.who, why=a.why, was=a.was, digest=a.digest,
+                          changes=a.changes)
+            for a in state.amendments
         ),
         breaches=tuple(
             BreachLine(ts=b.ts, what=b.what, limit=b.limit, measured=b.measured, action=b.action)

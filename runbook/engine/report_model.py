@@ -166,6 +166,18 @@ class Measure(_Frozen):
     good: bool | None = None
 
 
+class AmendmentLine(_Frozen):
+    """A change of the plan while the run was under way."""
+
+    ts: float
+    who: str
+    why: str
+    was: str
+    """Digest of the plan before."""
+    digest: str
+    changes: tuple[str, ...]
+
+
 class Report(_Frozen):
     schema_version: int = REPORT_SCHEMA
     run_id: str
@@ -173,6 +185,7 @@ class Report(_Frozen):
     title: str
     owner: str
     plan_digest: str
+    """Of the plan as it was last amended."""
     level: str
     """``live`` or the rehearsal level."""
     phase: RunPhase
@@ -196,6 +209,7 @@ class Report(_Frozen):
     budgets: tuple[BudgetLine, ...]
     rollback: Rollback | None
     decisions: tuple[DecisionLine, ...]
+    amendments: tuple[AmendmentLine, ...]
     breaches: tuple[BreachLine, ...]
     incidents: tuple[Incident, ...]
     notes: tuple[NoteLine, ...]

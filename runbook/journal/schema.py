@@ -9,6 +9,11 @@ from runbook.errors import JournalFault
 
 APPLICATION_ID = 0x52424B31
 STORE_VERSION = 1
+"""Of a new journal."""
+AMENDED_VERSION = 2
+"""Of one that holds an amended plan. A Runbook that does not know amendments would go on by the
+plan as it was: it has to refuse such a journal, and only such a one."""
+READABLE = frozenset({STORE_VERSION, AMENDED_VERSION})
 
 # A message's number is never used again: the engine remembers which it has handed on.
 _TABLES = """
@@ -78,9 +83,10 @@ def _make_or_check(db: sqlite3.Connection, path: Path) -> None:
         raise JournalFault(
             f"{path} is not a Runbook journal", hint="name another state folder with --state"
         )
-    if version != STORE_VERSION:
+    if version not in READABLE:
+        known = " and ".join(map(str, sorted(READABLE)))
         raise JournalFault(
-            f"{path} has journal version {version}; this Runbook reads version {STORE_VERSION}",
+            f"{path} has journal version {version}; this Runbook reads versions {known}",
             hint="use the Runbook version that wrote it; nothing was changed",
         )
 

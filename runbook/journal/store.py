@@ -18,7 +18,7 @@ from typing import Any
 
 from runbook.errors import Fenced, JournalFault, NotFound
 from runbook.journal.lock import RunLock, holder_of
-from runbook.journal.schema import connect
+from runbook.journal.schema import AMENDED_VERSION, connect
 from runbook.model.events import GENESIS, Event, canonical, event_hash
 from runbook.model.plan import PLAN_SCHEMA, Plan
 
@@ -142,7 +142,8 @@ class Store:
         return holder_of(self.run_directory(run_id) / "lock")
 
     def load(self, run_id: str) -> tuple[Plan, list[Event]]:
-        """The pinned plan and every event, the hash chain checked.
+        """The pinned plan and every event, the hash chain checked. The plan is as the run began
+        with it: its amendments are among the events.
 
         Raises NotFound, or JournalFault naming the first event that does not fit.
         """
@@ -152,14 +153,12 @@ class Store:
         if not rows:
             raise NotFound(f"no run {run_id!r} in {self.directory}")
         text, schema = rows[0]
-        if schema != PLAN_SCHEMA:
-            raise JournalFault(
-                f"run {run_id} was planned with plan schema {schema}; this Runbook reads "
-                f"{PLAN_SCHEMA}",
-                hint="finish the run with the Runbook version that started it",
-            )
-        plan = Plan.model_validate_json(text)
-        return plan, self.events(run_id)
+        _check_schema(run_id, schema)
+        plan, events = Plan.model_validate_json(text), self.events(run_id)
+        for event in events:
+            if event.kind == "amended":
+                _check_schema(run_id, event.data["plan"].get("schema_version"))
+        return plan, events
 
     def events(self, run_id: str, *, after: int = 0, prev_hash: str = GENESIS) -> list[Event]:
         """Events with a greater sequence number than ``after``; the chain is checked from
@@ -405,6 +404,8 @@ class Lease:
         digest = event_hash(
             prev, self.run_id, self.epoch, ts, d.node, d.op, d.attempt, d.kind, text
         )
+        if d.kind == "amended":
+            db.execute(f"PRAGMA user_version={AMENDED_VERSION}")
         cursor = db.execute(
             "INSERT INTO event (run_id, epoch, ts, node, op, attempt, kind, data, prev_hash,"
             " hash) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -417,6 +418,15 @@ class Lease:
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _check_schema(run_id: str, schema: object) -> None:
+    if schema != PLAN_SCHEMA:
+        raise JournalFault(
+            f"run {run_id} was planned with plan schema {schema}; this Runbook reads "
+            f"{PLAN_SCHEMA}",
+            hint="finish the run with the Runbook version that started it",
+        )
 
 
 def _stored(draft: Draft) -> str:

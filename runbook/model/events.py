@@ -15,6 +15,7 @@
 | skipped | yes | why, outputs |
 | ask / answered | yes | a question; that enough people have answered it |
 | decision | maybe | verb, who, role, why, evidence: what a person said; turn: what it begins |
+| amended | | who, why, digest, was: the one before, changes in words, plan: from here on |
 | paused / continued / held | | why; heard: every decided turn is taken into account |
 | rollback_started | | why, to, who, accepted losses and drift |
 | restored | yes | how: an undo is verified, or there was nothing to undo |

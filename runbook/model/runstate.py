@@ -41,6 +41,8 @@ class NodeStatus:
     goes_back: str = ""
     """Why it failed, where it is to go back by itself and has not yet."""
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] | None = None
+    """Outputs that a person gave who said that the doing is done; None: nobody did."""
     started_at: float | None = None
     ended_at: float | None = None
     undo_started_at: float | None = None
@@ -87,9 +89,25 @@ class Breach:
     action: str
 
 
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change of the plan of a run that had begun."""
+
+    seq: int
+    ts: float
+    who: str
+    why: str
+    was: str
+    """Digest of the plan before."""
+    digest: str
+    changes: tuple[str, ...]
+    """In words."""
+
+
 @dataclass(slots=True)
 class RunState:
-    """A run, folded. ``nodes`` holds every node of the plan, in plan order."""
+    """A run, folded. ``plan`` is as it was last amended; ``nodes`` holds every node of it, in plan
+    order."""
 
     run_id: str
     plan: Plan
@@ -114,6 +132,10 @@ class RunState:
     """A turn that was decided (``what``: rollback or hold; ``why``, and for a rollback ``to``,
     ``who``, ``accept_loss``, ``accept_drift``) and is not begun yet: it outlives a controller."""
     decisions: list[Decision] = field(default_factory=list)
+    amendments: list[Amendment] = field(default_factory=list)
+    retired: dict[str, NodeStatus] = field(default_factory=dict)
+    """Nodes that an amendment took out of the plan: one that comes back goes on counting its
+    attempts where it was."""
     breaches: list[Breach] = field(default_factory=list)
     notes: list[tuple[float, str, str]] = field(default_factory=list)
     """(ts, node, text)."""
@@ -208,7 +230,7 @@ def _begin_anew(status: NodeStatus) -> None:
     status.started_at = status.ended_at = None
     status.undo_started_at = status.undo_ended_at = None
     status.undo_attempt = status.undo_applied = 0
-    status.outputs, status.results = {}, []
+    status.outputs, status.results, status.given = {}, [], None
 
 
 def _run_started(run: RunState, e: Event) -> None:
@@ -244,7 +266,7 @@ def _intent(run: RunState, e: Event) -> None:
     _move(n, NodeState.STARTED)
     n.attempt = e.attempt
     n.actions = list(e.data.get("actions", ()))
-    n.results, n.acted, n.acted_at = [], [], e.ts
+    n.results, n.acted, n.acted_at, n.given = [], [], e.ts, None
     n.goes_back = ""
     n.after, n.undo_begun = None, False
     if n.before is None:
@@ -271,6 +293,7 @@ def _done(run: RunState, e: Event) -> None:
     n.unsettled = False
     _move(n, NodeState.APPLIED)
     n.results = list(e.data.get("results", ()))
+    n.given = e.data.get("outputs")
 
 
 def _end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
@@ -340,6 +363,21 @@ def _decision(run: RunState, e: Event) -> None:
     )
     if d.get("verb") == "rollback" and "turn" in d:
         run.owed = d["turn"]
+
+
+def _amended(run: RunState, e: Event) -> None:
+    d = e.data
+    run.amendments.append(Amendment(
+        e.seq, e.ts, str(d.get("who", "")), str(d.get("why", "")), run.plan.digest,
+        str(d["digest"]), tuple(map(str, d.get("changes", ()))),
+    ))
+    run.plan = Plan.model_validate(d["plan"])
+    known = {**run.retired, **run.nodes}
+    run.nodes = {name: known.get(name) or NodeStatus(name) for name in run.plan.nodes}
+    run.retired = {name: status for name, status in known.items() if name not in run.nodes}
+    for node in run.nodes.values():
+        # Who approved has approved the plan as it was: what is still open is asked anew.
+        node.question, node.asked = "", {}
 
 
 def _paused(run: RunState, e: Event) -> None:
@@ -431,7 +469,8 @@ _HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
     "intent": _intent, "acted": _acted, "done": _done, "verified": _verified, "failed": _failed,
     "errored": _errored, "in_doubt": _in_doubt, "skipped": _skipped, "ask": _ask,
     "answered": _answered, "decision": _decision, "paused": _paused, "continued": _continued,
-    "held": _held, "rollback_started": _rollback_started, "restored": _restored,
+    "amended": _amended, "held": _held, "rollback_started": _rollback_started,
+    "restored": _restored,
     "rollback_failed": _rollback_failed, "irreversible": _irreversible, "breach": _breach,
     "run_finished": _run_finished, "note": _note,
 }

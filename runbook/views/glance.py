@@ -38,6 +38,7 @@ def snapshot(state: RunState) -> RunState:
         state,
         nodes={name: copy.copy(node) for name, node in state.nodes.items()},
         decisions=list(state.decisions),
+        amendments=list(state.amendments),
         breaches=list(state.breaches),
         notes=list(state.notes),
         spool_markers=dict(state.spool_markers),

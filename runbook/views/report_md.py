@@ -124,6 +124,8 @@ def _rollback(report: Report, say: ReportWords) -> str:
 def _evidence(report: Report, say: ReportWords) -> str:
     lines = [
         f"- Plan `{report.plan_digest}`",
+        *(f"- Amended {say.full(a.ts)} by {_text(a.who)}: {_text(a.why)}. From plan `{a.was}` to "
+          f"`{a.digest}`: {_text('; '.join(a.changes))}" for a in report.amendments),
         f"- Journal: {report.journal_events} events, head `{report.journal_head}`",
         f"- Written {say.full(report.written_at)}",
     ]

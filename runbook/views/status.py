@@ -17,10 +17,12 @@ from runbook.journal import RunSummary
 from runbook.model.events import Event
 from runbook.model.runstate import RunState
 from runbook.model.state import RunPhase
+from runbook.views.amend import chain
 from runbook.views.consoles import ascii_only, plain_console
 from runbook.views.frame import compose
 from runbook.views.glance import Glance
 from runbook.views.times import iso
+from runbook.views.words import to_ascii
 
 _OVER = frozenset(
     {RunPhase.DONE, RunPhase.ROLLED_BACK, RunPhase.NOT_RESTORED, RunPhase.ABORTED}
@@ -38,6 +40,8 @@ def print_status(
     ascii_terminal = ascii_only(console)
     for line in compose(glance, console.width, None, ascii_only=ascii_terminal):
         console.print(line)
+    for told in chain(state.amendments):
+        console.print(to_ascii(told) if ascii_terminal else told)
     if state.phase not in _OVER:
         console.print(_holder(held_by, state))
 
@@ -78,7 +82,7 @@ def status_data(
     shared = {
         "run_id", "runbook", "title", "plan_digest", "level", "phase", "headline", "why", "who",
         "started_at", "ended_at", "timezone", "window_start", "window_end", "budgets",
-        "breaches", "next", "journal_events", "journal_head",
+        "amendments", "breaches", "next", "journal_events", "journal_head",
     }
     data = report.model_dump(mode="json", include=shared)
     data["now"] = at

@@ -52,6 +52,7 @@ _EVENT_STYLE: dict[str, str] = {
     "verified": "green", "failed": "bold red", "errored": "bold yellow",
     "in_doubt": "bold magenta", "skipped": "dim", "intent": "cyan", "done": "dim",
     "ask": "bold magenta", "decision": "bold", "held": "bold red", "paused": "yellow",
+    "amended": "bold",
     "rollback_started": "bold yellow", "restored": "yellow", "rollback_failed": "bold red",
     "irreversible": "bold red", "breach": "bold red", "note": "dim", "host_opened": "dim",
 }
@@ -142,6 +143,11 @@ def _decision(e: Event, d: Mapping[str, Any]) -> str:
     return f"{d.get('who', 'somebody')}{role}: {d.get('verb', '')}{_because(d)}{evidence}"
 
 
+def _amended(e: Event, d: Mapping[str, Any]) -> str:
+    digests = f"{str(d.get('was', ''))[:12]} → {str(d.get('digest', ''))[:12]}"
+    return f"plan amended{_by(d)} ({digests}){_because(d)}; {'; '.join(d.get('changes', ()))}"
+
+
 def _rollback_started(e: Event, d: Mapping[str, Any]) -> str:
     to = f" to {d['to']}" if d.get("to") else ""
     return f"rollback{to} started{_by(d)}{_because(d)}"
@@ -173,6 +179,7 @@ _SAY: dict[str, Callable[[Event, Mapping[str, Any]], str]] = {
     "ask": _ask,
     "answered": lambda e, d: f"answered{_because(d, 'detail')}",
     "decision": _decision,
+    "amended": _amended,
     "paused": lambda e, d: f"paused{_because(d)}",
     "continued": lambda e, d: f"goes on{_because(d)}",
     "held": lambda e, d: f"held{_because(d)}",

@@ -1,0 +1,178 @@
+"""Changing the plan of a run that has begun: only what has not.
+
+Pure: what a new plan would change in a run as it stands, and what of that may not change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.errors import Refused
+from runbook.journal import Draft
+from runbook.model.plan import Plan, PlannedStep
+from runbook.model.runstate import NodeStatus, RunState
+from runbook.model.state import NodeState, RunPhase
+
+_SHOWN = 100
+_FOR_PEOPLE = frozenset({"title", "owner", "tags", "source", "estimate", "estimate_undo"})
+"""Of a step: decides nothing about what was done or how it is taken back."""
+
+_DEFINITIONS = ("zones", "databases", "secrets")
+_HEAD = ("title", "owner", "window", "policy", "budgets")
+_MAY_CHANGE = frozenset({RunPhase.RUNNING, RunPhase.PAUSED, RunPhase.HELD})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between the plan of a run and a new one."""
+
+    what: str
+    """``step flip``, ``host west-web``, ``window``, …"""
+    how: str
+    """In words, down to the place that differs."""
+    refused: str = ""
+    """Why it may not change; empty: it may."""
+
+    @property
+    def text(self) -> str:
+        return f"{self.what}: {self.how}"
+
+
+def check_may_amend(state: RunState) -> None:
+    """Raises Refused for a run that has ended or goes back."""
+    if state.rolling_back or state.phase not in _MAY_CHANGE:
+        raise Refused(
+            f"run {state.run_id} is {state.phase.value.replace('_', ' ')}: its plan is no longer "
+            "changed", hint="start a new run with the new plan",
+        )
+
+
+def changes(state: RunState, new: Plan) -> tuple[Change, ...]:
+    """Every difference, in the order of the plan; none: the plans are the same."""
+    old = state.plan
+    found: list[Change] = []
+    if new.runbook != old.runbook:
+        found.append(Change("runbook", f"{old.runbook} → {new.runbook}",
+                            "that is another runbook, not this one amended"))
+    for name in _HEAD:
+        found += [Change(name, text) for text in _unlike(_plain(old, name), _plain(new, name))]
+    begun = [step for step in old.steps if why_begun(state, step)]
+    found += _definitions(old, new, begun)
+    for step in old.steps:
+        found += _step_changes(state, step, new.by_id.get(step.id))
+    found += [Change(f"step {s.id}", f"is new ({s.kind})") for s in new.steps
+              if s.id not in old.by_id]
+    return tuple(found)
+
+
+def amended(state: RunState, new: Plan, found: tuple[Change, ...], *, who: str, why: str) -> Draft:
+    """The event. Raises Refused naming everything that may not change."""
+    refused = [change for change in found if change.refused]
+    if refused:
+        raise Refused(
+            "not amended: " + "; ".join(f"{c.text} ({c.refused})" for c in refused),
+            hint="only what has not begun may change. Take a step back first (runbook rollback "
+            f"{state.run_id} --to STEP), or leave it as it is and add a new one after it",
+        )
+    return Draft("amended", data={
+        "who": who, "why": why, "was": state.plan.digest, "digest": new.digest,
+        "changes": [change.text for change in found], "plan": new.model_dump(mode="json"),
+    })
+
+
+def why_begun(state: RunState, step: PlannedStep) -> str:
+    """Why a step is no longer free to change; empty: nothing of it has begun, or all of it was
+    taken back."""
+    for node in step.nodes:
+        status = state.nodes[node.id]
+        if not _free(status):
+            return f"{node.id} is {status.state.value.replace('_', ' ')}"
+    return ""
+
+
+def _free(status: NodeStatus) -> bool:
+    if status.state in {NodeState.PENDING, NodeState.ROLLED_BACK}:
+        return True
+    # It failed before it did anything: a check, or a requirement that did not hold.
+    failed = status.state in {NodeState.FAILED, NodeState.ERRORED}
+    return failed and not status.intended and not status.unsettled
+
+
+def _step_changes(state: RunState, step: PlannedStep, new: PlannedStep | None) -> list[Change]:
+    what, begun = f"step {step.id}", why_begun(state, step)
+    if new is None:
+        return [Change(what, "is taken out", begun)]
+    was, now = step.model_dump(mode="json"), new.model_dump(mode="json")
+    found = []
+    for key in was:
+        refused = "" if key in _FOR_PEOPLE else begun
+        if key == "source" or was[key] == now[key]:
+            continue
+        for text in _unlike(_by_id(was[key]), _by_id(now[key]), key):
+            found.append(Change(what, text, refused))
+    return found
+
+
+def _definitions(old: Plan, new: Plan, begun: list[PlannedStep]) -> list[Change]:
+    """Hosts, zones, databases, secrets and files: those that a step that has begun speaks of must
+    stay, as it may have to be taken back."""
+    found: list[Change] = []
+    spoken = [(step.id, json.dumps(step.model_dump(mode="json"))) for step in begun]
+
+    def compare(what: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        for name in dict.fromkeys([*was, *now]):
+            users = [step for step, text in spoken if json.dumps(name)[1:-1] in text]
+            refused = f"{users[0]} has begun with it" if users and name in was else ""
+            found.extend(Change(f"{what} {name}", text, refused)
+                         for text in _unlike(was.get(name), now.get(name)))
+
+    compare("host", _hosts(old), _hosts(new))
+    for kind in _DEFINITIONS:
+        compare(kind.removesuffix("s"), _named(old, kind), _named(new, kind))
+    compare("file", old.files, new.files)
+    was, now = (plan.inventory.model_dump(mode="json", exclude={"hosts"}) for plan in (old, new))
+    found += [Change("inventory", text) for text in _unlike(was, now)]
+    for name in ("playbook_outputs", "playbook_scopes"):
+        found += [Change(name.replace("_", " "), text)
+                  for text in _unlike(_plain(old, name), _plain(new, name))]
+    return found
+
+
+def _hosts(plan: Plan) -> dict[str, Any]:
+    return {host.name: host.model_dump(mode="json") for host in plan.inventory.hosts}
+
+
+def _named(plan: Plan, kind: str) -> dict[str, Any]:
+    return {str(item.get("called") or item["name"]): item for item in _plain(plan, kind)}
+
+
+def _plain(plan: Plan, name: str) -> Any:
+    return plan.model_dump(mode="json", include={name})[name]
+
+
+def _by_id(value: Any) -> Any:
+    """Nodes by their id: so one that is new does not look as if all after it had changed."""
+    if isinstance(value, list) and value and all(isinstance(v, dict) and "id" in v for v in value):
+        return {item["id"]: item for item in value}
+    return value
+
+
+def _unlike(was: Any, now: Any, at: str = "") -> Iterator[str]:
+    """``place: was → is``, down to where two values really differ."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*was, *now]):
+            yield from _unlike(was.get(key), now.get(key), f"{at}.{key}" if at else str(key))
+    elif was != now:
+        head = f"{at}: " if at else ""
+        yield f"{head}{_short(was)} → {_short(now)}"
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
