@@ -11,7 +11,7 @@ from runbook.journal import open_store
 from runbook.model.runstate import RunState, fold
 from runbook.model.state import RunPhase
 from tests.cli.running import runbook
-from tests.examples.test_every_step_fails import hurried
+from tests.sandbox.worlds import hurried
 
 pytestmark = pytest.mark.slow
 
