@@ -86,7 +86,8 @@ def begin(
     ]
     ctx.append(Draft("run_started", data={
         "who": who, "level": level, "digest": plan.digest, "epoch": lease.epoch,
-        "endpoints": endpoints, "faults": list(ctx.faults.told)}), *left_out)
+        "endpoints": endpoints, "faults": list(ctx.faults.told),
+        "slowed": ctx.faults.slowed}), *left_out)
     return ctx
 
 

@@ -52,6 +52,8 @@ class Faults:
 
     told: tuple[str, ...] = ()
     """Each in words, for the journal."""
+    slowed: float = 1.0
+    """How many times as long everything takes: durations of such a run tell nothing."""
 
     def around(self, world: World) -> World:
         """The world as the run shall see it."""

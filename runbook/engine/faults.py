@@ -48,12 +48,12 @@ class Injected(FailSteps):
         self._real = real
         self._kill = {(f.step, f.moment) for f in faults if f.kind == "kill"}
         self._cutting = {f.step for f in faults if f.kind == "cut"}
-        self._factor = max((f.factor for f in faults if f.kind == "slow"), default=1.0)
+        self.slowed = max((f.factor for f in faults if f.kind == "slow"), default=1.0)
         self._once = threading.Lock()
         self._cut_already: set[str] = set()
 
     def around(self, world: World) -> World:
-        return SlowedWorld(world, self._factor, self._real) if self._factor > 1 else world
+        return SlowedWorld(world, self.slowed, self._real) if self.slowed > 1 else world
 
     def intended(self, node: str, actions: Sequence[Action]) -> None:
         self._strike(node, "intent")

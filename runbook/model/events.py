@@ -2,7 +2,7 @@
 
 | kind | node | data |
 |---|---|---|
-| run_started | | who, controller, rehearsal level |
+| run_started | | who, controller, rehearsal level, faults: made on purpose, slowed: factor |
 | resumed | | who, controller |
 | host_opened | | host, marker: identity of the host's spool |
 | intent | yes | before, actions: *durable before any effect* |
