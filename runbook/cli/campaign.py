@@ -206,7 +206,7 @@ class _OneWorld:
         fault = self.fault
         killed = self._control(replace(
             self._job(), endpoints_file=str(inside.endpoints_file),
-            faults=(fault,) if fault else (),
+            faults=(fault,) if fault and fault.moment != "undo" else (),
             watch=inside.world.directory if self.watched else None,
         ))
         if killed:
@@ -217,7 +217,7 @@ class _OneWorld:
         if fault is not None and fault.kind == "fail":
             self.struck = any(e.kind == "failed" and _on_purpose(e, fault) for e in events)
             return
-        if fault is not None and fault.kind == "kill":
+        if fault is not None and fault.kind == "kill" and fault.moment != "undo":
             self.struck = killed
         if fault is not None and fault.kind == "cut":
             self.struck = any(text.startswith(CUT) for _, _, text in state.notes)
@@ -232,12 +232,20 @@ class _OneWorld:
     def _back(self, state: RunState) -> None:
         """As a person would order it, who accepts by name the loss that has to be accepted."""
         loss = [step.id for step in past_return(state, None)]
-        killed = self._control(replace(self._job(), resume=True, order={
-            "why": "the way back is rehearsed", "to": None, "accept_loss": loss,
-            "accept_drift": [],
-        }))
+        fault = self.fault
+        on_the_way = fault is not None and fault.moment == "undo"
+        killed = self._control(replace(
+            self._job(), resume=True, faults=(fault,) if fault and on_the_way else (), order={
+                "why": "the way back is rehearsed", "to": None, "accept_loss": loss,
+                "accept_drift": [],
+            },
+        ))
+        if killed and not on_the_way:
+            raise Errored("the controller was killed, and not by the rehearsal")
         if killed:
-            raise Errored("the controller was killed on the way back")
+            self._control(replace(self._job(), resume=True))
+        if on_the_way:
+            self.struck = killed
 
     def _job(self) -> Job:
         campaign = self.campaign

@@ -43,7 +43,8 @@ class Wanted:
 
 
 def parse_faults(texts: Sequence[str]) -> tuple[Fault, ...]:
-    """``each-step``, ``kill``, ``disconnect``, ``slow=3x``, also with commas between them.
+    """``each-step``, ``kill``, ``kill-back``, ``disconnect``, ``slow=3x``, also with commas
+    between them.
 
     Raises BadParameter for anything else."""
     found: list[Fault] = []
@@ -53,13 +54,15 @@ def parse_faults(texts: Sequence[str]) -> tuple[Fault, ...]:
             found.append(Fault(kind="fail"))
         elif word == "kill":
             found += [Fault(kind="kill", moment="intent"), Fault(kind="kill", moment="effect")]
+        elif word == "kill-back":
+            found.append(Fault(kind="kill", moment="undo"))
         elif word == "disconnect":
             found.append(Fault(kind="cut"))
         elif name == "slow":
             found.append(Fault(kind="slow", factor=_factor(word, value)))
         else:
             raise typer.BadParameter(
-                f"no fault {word!r}: there are each-step, kill, disconnect and slow=3x"
+                f"no fault {word!r}: there are each-step, kill, kill-back, disconnect and slow=3x"
             )
     return tuple(dict.fromkeys(found))
 

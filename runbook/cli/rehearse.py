@@ -39,7 +39,8 @@ def command(
         list[str] | None,
         typer.Option("--faults", metavar="FAULT", help="Rollback coverage: at each step in turn, "
                      "in a world of its own: each-step (it fails), kill (the controller, before "
-                     "and after its effect), disconnect (SSH, in its middle), slow=3x."),
+                     "and after its effect), kill-back (while it is undone), disconnect (SSH, in "
+                     "its middle), slow=3x."),
     ] = None,
     step: Annotated[
         list[str] | None,

@@ -65,6 +65,9 @@ class Faults:
     def acted(self, node: str) -> None:
         """A node's actions took effect, or a check has looked; the journal does not know yet."""
 
+    def undone(self, node: str) -> None:
+        """The actions of a node's undo took effect; the journal does not know yet."""
+
     def after_actions(self, node: str) -> str | None:
         """Why the node fails after its actions took effect; None: it does not."""
         return None

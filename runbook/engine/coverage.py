@@ -52,7 +52,8 @@ class Cell(_Frozen):
     """One fault at one step, and what came of it."""
 
     column: str
-    """Which fault: ``none``, ``fail``, ``kill-intent``, ``kill-effect``, ``cut``, ``slow-3x``."""
+    """Which fault: ``none``, ``fail``, ``kill-intent``, ``kill-effect``,
+    ``kill-undo``, ``cut``, ``slow-3x``."""
     step: str
     """Empty where the fault struck the whole run."""
     outcome: Outcome
@@ -195,6 +196,8 @@ def _can_strike(state: RunState, step: str, fault: Fault) -> bool:
         return any(ssh_hosts(actions_from_json(node.actions)) for node in acted)
     if fault.kind == "kill" and fault.moment == "intent":
         return bool(acted)
+    if fault.kind == "kill" and fault.moment == "undo":
+        return any(node.undo_attempt > 0 for node in nodes)
     return bool(begun)
 
 

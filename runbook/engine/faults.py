@@ -69,6 +69,9 @@ class Injected(FailSteps):
     def acted(self, node: str) -> None:
         self._strike(node, "effect")
 
+    def undone(self, node: str) -> None:
+        self._strike(node, "undo")
+
     def _strike(self, node: str, moment: str) -> None:
         if (_step(node), moment) in self._kill:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -179,6 +179,7 @@ class _NodeUndo:
         if results and not results[-1].ok:
             self._failed(f"the undo was refused: {results[-1].detail}")
             return
+        self.ctx.faults.undone(self.node.id)
         self.ctx.node_event("done", self.node.id, number, "undo",
                             results=[to_json(r) for r in results])
         self._verify()

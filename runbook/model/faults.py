@@ -15,9 +15,10 @@ class Fault(BaseModel):
     kind: Literal["fail", "kill", "cut", "slow"]
     step: str = ""
     """The step it strikes, on every host of it; empty for ``slow``, which strikes all."""
-    moment: Literal["intent", "effect"] = "effect"
-    """Of ``kill``: right after the intent is durable and before anything is done, or right after
-    the step took effect and before the journal knows of it."""
+    moment: Literal["intent", "effect", "undo"] = "effect"
+    """Of ``kill``: right after the intent is durable and before anything is done; right after
+    the step took effect and before the journal knows of it; or, on the way back, right after its
+    undo took effect and before the journal knows."""
     factor: float = Field(default=1.0, ge=1)
     """Of ``slow``: how many times as long everything outside takes."""
 

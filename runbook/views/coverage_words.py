@@ -26,7 +26,7 @@ LEGEND = ("✓ the world is as it was before; the time is what going back took, 
 def column_title(column: str) -> str:
     """What happens in a column."""
     titles = {NOTHING: "no fault", "fail": "fails", "kill-intent": "killed before",
-              "kill-effect": "killed after", "cut": "SSH cut"}
+              "kill-effect": "killed after", "kill-undo": "killed undoing", "cut": "SSH cut"}
     return titles.get(column) or column.removeprefix("slow-") + " slower"
 
 
@@ -38,6 +38,8 @@ def column_meaning(column: str) -> str:
                        "begun; resumed, to the end, and back",
         "kill-effect": "the controller is killed when the step took effect and the journal does "
                        "not know; resumed, to the end, and back",
+        "kill-undo": "on the way back from the end the controller is killed when the step's undo "
+                     "took effect and the journal does not know; resumed",
         "cut": "the SSH connection breaks when the step's command has been sent; to the end, and "
                "back",
     }

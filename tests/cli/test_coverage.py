@@ -110,8 +110,8 @@ def test_a_forgotten_undo_and_one_that_lies_are_found(tmp_path: Path) -> None:
 def test_what_is_declared_is_named_and_no_failure(tmp_path: Path) -> None:
     junit, page = tmp_path / "c.xml", tmp_path / "c.html"
     said = rehearse(
-        tmp_path, KEPT + MAILED + DROPPED, "--faults", "each-step,kill", "--faults",
-        "disconnect,slow=2x", "--step", "mailed", "--step", "dropped", "--step", "last",
+        tmp_path, KEPT + MAILED + DROPPED, "--faults", "each-step,kill,kill-back",
+        "--faults", "disconnect,slow=2x", "--step", "mailed", "--step", "dropped", "--step", "last",
         "--junit", str(junit), "--out", str(page), "--jobs", "2", code=0,
     )
     assert said["ok"], said
@@ -121,9 +121,10 @@ def test_what_is_declared_is_named_and_no_failure(tmp_path: Path) -> None:
     struck = {key: cell["outcome"] for key, cell in played.items() if key[0]}
     assert struck == {
         (step, column): "irreversible" for step in ("mailed", "dropped", "last")
-        for column in ("fail", "kill-intent", "kill-effect", "cut")
-        if step != "last" or column in {"fail", "kill-effect"}
-    }, "a check has no intent and sends nothing that could be cut"
+        for column in ("fail", "kill-intent", "kill-effect", "kill-undo", "cut")
+        if (step != "last" or column in {"fail", "kill-effect"})
+        and (step == "dropped" or column != "kill-undo")
+    }, "a check has no intent, sends nothing that could be cut, and has no undo; nor has mail"
     assert all(cell["declared"] == ["web:sent appeared (0644 73cb3858a687)"]
                for cell in played.values()), "once, whatever happened: it was not sent twice"
     store = open_store(tmp_path / "state")
@@ -148,7 +149,7 @@ def test_a_run_that_fails_by_itself_is_told_and_nothing_more_is_played(tmp_path:
 
 
 @pytest.mark.parametrize(("options", "hint"), [
-    (["--faults", "earthquake"], "there are each-step, kill, disconnect and slow=3x"),
+    (["--faults", "earthquake"], "there are each-step, kill, kill-back, disconnect and slow=3x"),
     (["--faults", "slow=0x"], "how many times as slow"),
     (["--faults", "kill", "--step", "nowhere"], "no step 'nowhere'"),
     (["--faults", "kill", "--fail", "kept"], "without --fail"),

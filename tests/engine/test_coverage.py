@@ -91,12 +91,13 @@ def test_faults_are_played_where_they_can_strike(tmp_path: Path) -> None:
     lab.drive()
     lab.drive(back=True, setup=say(lab, "rollback"))
     wanted = [Fault(kind="fail"), Fault(kind="kill", moment="intent"), Fault(kind="kill"),
-              Fault(kind="cut"), Fault(kind="slow", factor=2)]
+              Fault(kind="kill", moment="undo"), Fault(kind="cut"), Fault(kind="slow", factor=2)]
     played = [(f.kind, f.moment, f.step) for f in faults_to_play(lab.state, wanted)]
     assert played == [
         ("fail", "effect", "a"), ("fail", "effect", "sent"), ("fail", "effect", "is"),
         ("kill", "intent", "a"), ("kill", "intent", "sent"),
         ("kill", "effect", "a"), ("kill", "effect", "sent"), ("kill", "effect", "is"),
+        ("kill", "undo", "a"),
         ("slow", "effect", ""),
     ]
     only = faults_to_play(lab.state, wanted[:1], only=["is"])
