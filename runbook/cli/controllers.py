@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -51,14 +54,28 @@ class Job:
     """The folder of a world to be looked at after every step; see ``TOUCHED``."""
 
 
+def make_ready() -> None:
+    """Start the server now, deaf to Ctrl-C, which is for the controllers. From the main thread."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _context()
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def control(job: Job) -> int | None:
     """Let a controller do its job; its exit code, or None when it was killed.
 
     Raises Errored when it got stuck, and with its last words when it broke down.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process: BaseProcess = context.Process(target=_controller, args=(job,))
+    process: BaseProcess = _context().Process(target=_controller, args=(job,))
     process.start()
     process.join(PATIENCE)
     if process.is_alive():

@@ -15,6 +15,7 @@ import typer
 
 from runbook.cli import wiring
 from runbook.cli.campaign import Campaign
+from runbook.cli.controllers import make_ready
 from runbook.engine.coverage import Coverage, column_of
 from runbook.errors import ExitCode, Refused
 from runbook.journal import Rehearsal, Store
@@ -93,8 +94,14 @@ def covered(plan: Plan, store: Store, config: Path, wanted: Wanted) -> NoReturn:
     )
     if not wanted.as_json:
         campaign.progress = progress.tell
-    with progress:
-        coverage = campaign.play()
+    make_ready()
+    try:
+        with progress:
+            coverage = campaign.play()
+    except KeyboardInterrupt:
+        typer.echo("stopped: every world was taken away again, and no rehearsal was recorded",
+                   err=True)
+        raise typer.Exit(int(ExitCode.STOPPED)) from None
     record(store, coverage)
     written = []
     for file, text in ((wanted.out, render_coverage), (wanted.junit, render_junit)):
