@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runbook.engine.actions_json import actions_from_json
 from runbook.engine.faults import ssh_hosts
 from runbook.engine.undo import needs_undo
-from runbook.model.actions import AskOperator, Notify, WaitFor
+from runbook.model.actions import AskOperator, Confirm, Notify, WaitFor
 from runbook.model.events import Event
 from runbook.model.faults import Fault
 from runbook.model.plan import Plan
@@ -24,6 +24,9 @@ from runbook.model.state import NodeState, RunPhase
 
 NOTHING = "none"
 """The column of runs without a fault."""
+
+
+_LEAVES_NOTHING = (WaitFor, AskOperator, Notify, Confirm)
 
 
 class Outcome(StrEnum):
@@ -349,7 +352,7 @@ def rows(
 
 
 def _acted(node: NodeStatus) -> bool:
-    """It changed something, or may have; to wait, to ask and to tell leave nothing behind."""
+    """It changed something, or may have. To wait, to ask, to tell, to look leave nothing behind."""
     doing = actions_from_json(node.actions) if node.intended else []
-    changing = any(not isinstance(a, WaitFor | AskOperator | Notify) for a in doing)
+    changing = any(not isinstance(a, _LEAVES_NOTHING) for a in doing)
     return changing or node.undo_attempt > 0 or node.state is NodeState.IRREVERSIBLE
