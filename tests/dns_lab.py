@@ -102,6 +102,10 @@ class Lab:
             raise NotFound(f"no outputs of {step}")
         return self.given[step]
 
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        return {}
+
     def record_changes(self, zone: str) -> tuple[Change, ...]:
         return tuple(self.begun)
 

@@ -229,7 +229,10 @@ class _NodeRun:
 
         def look() -> tuple[Observation, Verdict]:
             after = pending.pop() if pending else self.kind.observe(self.reads)
-            return after, self.kind.verify(original, after)
+            verdict = self.kind.verify(original, after)
+            if after.progress and after.progress != self.status.progress:
+                self.event("progress", number, progress=dict(after.progress), seen=verdict.seen)
+            return after, verdict
 
         try:
             looked = observe_until(self.ctx, look, self.step.poll or self.kind.poll)

@@ -72,9 +72,11 @@ def run_checks(
         except Exception as fault:  # noqa: BLE001 - a check that breaks does not hold
             return seen, _broken(check, fault)
         reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, check.host or node.host)
+        reads.keep({})
 
         def look(kind: Kind = kind, reads: NodeReads = reads) -> tuple[Observation, Verdict]:
             found = kind.observe(reads)
+            reads.keep(found.progress)
             return found, kind.verify(found, found)
 
         try:

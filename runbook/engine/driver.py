@@ -18,7 +18,7 @@ from runbook.engine.limits import overruns
 from runbook.engine.many import nodes_named, what_failed
 from runbook.engine.mishaps import words
 from runbook.engine.outputs import given_outputs
-from runbook.engine.rollback import begin_rollback, past_return, run_rollback
+from runbook.engine.rollback import begin_rollback, run_rollback
 from runbook.engine.steps import StepOutcome, finished, run_step
 from runbook.errors import ExitCode, Fenced, JournalFault, Refused
 from runbook.journal import Draft, Message
@@ -337,9 +337,8 @@ class _Driver:
                 accept_drift=decision.accept_drift, who=decision.who,
             )
         except Refused as fault:
-            names = ", ".join(s.id for s in past_return(self.ctx.state, decision.to))
-            return self._hold(f"{decision.why}; not taken back by itself: {names} is past the "
-                              f"point of no return. {fault.hint}")
+            return self._hold(f"{decision.why}; not taken back by itself: {fault.message}. "
+                              f"{fault.hint}")
         return None
 
     def _rollback(self) -> Driven:

@@ -63,6 +63,7 @@ class NodeReads:
         self._world = world
         self._node = node
         self._host = host
+        self._kept: Mapping[str, Any] | None = None
 
     @property
     def here(self) -> HostReads:
@@ -109,6 +110,16 @@ class NodeReads:
             if isinstance(action, ChangeRecordSet) and action.zone == zone
             for change in action.changes
         )
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        if self._kept is not None:
+            return self._kept
+        return self._state.nodes[self._node.id].progress
+
+    def keep(self, progress: Mapping[str, Any]) -> None:
+        """What the next look is given, where it is not the step's own, in the journal."""
+        self._kept = progress
 
     def read_local(self, path: str) -> bytes:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
 from runbook.engine.side_by_side import side_by_side
-from runbook.engine.undo import SETTLED, needs_undo, undo_node
+from runbook.engine.undo import SETTLED, losses, needs_undo, undo_node
 from runbook.errors import NotFound, Refused
 from runbook.journal import Draft
 from runbook.model.plan import Plan, PlannedStep
@@ -50,20 +50,31 @@ def begin_rollback(
     ctx: RunContext, *, why: str, to: str | None = None, accept_loss: Iterable[str] = (),
     accept_drift: Iterable[str] = (), who: str = "",
 ) -> None:
-    """Journal the decision. Raises Refused at a point of no return not accepted by name."""
+    """Journal the decision. Raises Refused at a point of no return, or a loss, that is not
+    accepted by name: before anything is undone."""
     accepted = set(accept_loss)
     refused = [step.id for step in past_return(ctx.state, to) if step.id not in accepted]
     if refused:
         names = ", ".join(refused)
         raise Refused(
-            f"going back is past the point of no return: {names}",
+            f"{names} is past the point of no return",
             hint="what happened since cannot be taken back without loss; accept it by name with "
-            + " ".join(f"--accept-loss {name}" for name in refused),
+            + _accepting(refused),
+        )
+    lost = losses(ctx, (s for s in to_undo(ctx.state, to) if s.id not in accepted))
+    if lost:
+        raise Refused(
+            "; ".join(lost.values()), hint="nothing was undone; accept it by name with "
+            + _accepting(lost),
         )
     ctx.append(Draft("rollback_started", data={
         "why": why, "to": to, "who": who, "accept_loss": sorted(accepted),
         "accept_drift": sorted(set(accept_drift)),
     }))
+
+
+def _accepting(names: Iterable[str]) -> str:
+    return " ".join(f"--accept-loss {name}" for name in names)
 
 
 def run_rollback(ctx: RunContext, *, tick: Callable[[], None]) -> RunPhase:

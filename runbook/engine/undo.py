@@ -6,7 +6,7 @@ drifted and a person decides), and afterwards it must be what was journaled befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runbook.engine.actions_json import actions_from_json, to_json
@@ -19,7 +19,7 @@ from runbook.engine.reads import NodeReads
 from runbook.journal import Draft
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
-from runbook.model.observation import Irreversible, Observation, Verdict
+from runbook.model.observation import Irreversible, Loss, Observation, Verdict
 from runbook.model.plan import Node, PlannedStep
 from runbook.model.runbook import Poll
 from runbook.model.runstate import RunState
@@ -44,6 +44,36 @@ def undo_node(ctx: RunContext, step: PlannedStep, node: Node, *, accept_drift: b
     _NodeUndo(ctx, step, node, accept_drift=accept_drift).run()
 
 
+def loss_of(ctx: RunContext, step: PlannedStep, node: Node) -> Loss | None:
+    """What taking a node back would lose for good, as far as anybody can tell; None: nothing."""
+    if not ctx.kinds[step.kind].may_lose or node.undo is not None:
+        return None
+    reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, node.host)
+    try:
+        before = Observation.model_validate(ctx.status(node.id).before or {})
+        kind = ctx.kind_of(step.kind, render_late(ctx, step, node, node.args, node.late))
+        return kind.loss(before, reads)
+    except PASSING:
+        raise
+    except Exception as fault:  # noqa: BLE001 - whatever broke, what would be lost is not known
+        return Loss(what=f"nobody can tell what would be lost: {words(fault)}")
+
+
+def _lost(loss: Loss, step: PlannedStep) -> str:
+    return f"going back over {step.id} loses something for good: {loss.what}"
+
+
+def losses(ctx: RunContext, steps: Iterable[PlannedStep]) -> dict[str, str]:
+    """What a rollback over these steps would lose, in words, by step. Nothing is changed."""
+    found: dict[str, str] = {}
+    for step in steps:
+        for node in step.nodes:
+            lost = loss_of(ctx, step, node) if needs_undo(ctx.state, node) else None
+            if lost is not None:
+                found[step.id] = _lost(lost, step)
+    return found
+
+
 class _NodeUndo:
     def __init__(
         self, ctx: RunContext, step: PlannedStep, node: Node, *, accept_drift: bool
@@ -52,6 +82,7 @@ class _NodeUndo:
         self.step = step
         self.node = node
         self.accept_drift = accept_drift
+        self.accept_loss = step.id in ctx.state.accept_loss
         self.status = ctx.status(node.id)
         self.before = Observation.model_validate(self.status.before or {})
         self.reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, node.host)
@@ -100,8 +131,14 @@ class _NodeUndo:
                 f"{self.ctx.state.run_id} --accept-drift {self.step.id}"
             )
             return
+        lost = loss_of(self.ctx, self.step, self.node)
+        if lost is not None and not self.accept_loss:
+            self._failed(f"{_lost(lost, self.step)}. Nothing was undone here. To accept that: "
+                         f"runbook rollback {self.ctx.state.run_id} --accept-loss {self.step.id}")
+            return
+        given_up = {"loss": to_json(lost)} if lost is not None else {}
         if isinstance(actions, Irreversible):
-            self._irreversible(actions)
+            self._irreversible(actions, **given_up)
             return
         if not actions:
             self._restored("nothing to undo any more")
@@ -109,7 +146,7 @@ class _NodeUndo:
         number = self.status.undo_number + 1
         actions = complete(actions, self.step)
         self.ctx.node_event("intent", self.node.id, number, "undo",
-                            actions=[to_json(a) for a in actions])
+                            actions=[to_json(a) for a in actions], **given_up)
         self._perform(number, actions, resuming=False)
 
     def _quiesced(self) -> bool:
@@ -205,12 +242,12 @@ class _NodeUndo:
         else:
             self._failed(f"undone, but not as before: {looked.verdict.seen}")
 
-    def _draft(self, kind: str, **data: str | bool) -> Draft:
+    def _draft(self, kind: str, **data: Any) -> Draft:
         acting = self.status.undo_unsettled or self.status.state is NodeState.UNDOING
         number = self.status.undo_attempt if acting else self.status.undo_number + 1
         return Draft(kind, self.node.id, "undo", number, data)
 
-    def _event(self, kind: str, **data: str | bool) -> None:
+    def _event(self, kind: str, **data: Any) -> None:
         self.ctx.append(self._draft(kind, **data))
 
     def _in_doubt(self, fault: OutcomeUnknown) -> None:
@@ -229,8 +266,8 @@ class _NodeUndo:
     def _restored(self, how: str) -> None:
         self._event("restored", how=how)
 
-    def _irreversible(self, found: Irreversible) -> None:
-        self._event("irreversible", why=found.why, missing=found.missing)
+    def _irreversible(self, found: Irreversible, **more: Any) -> None:
+        self._event("irreversible", why=found.why, missing=found.missing, **more)
 
     def _failed(self, error: str) -> None:
         if self.ctx.signals.stop.is_set() and self.status.state is NodeState.UNDOING:

@@ -23,6 +23,7 @@
 | irreversible | yes | why |
 | breach | | budget or window, limit, measured, action |
 | run_finished | | phase, why |
+| progress | yes | progress: what a long look has found so far; seen |
 | note | maybe | text |
 """
 

@@ -18,7 +18,14 @@ from pydantic import BaseModel, ConfigDict
 
 from runbook.model.actions import Action
 from runbook.model.dns import Change, RRset
-from runbook.model.observation import Heartbeat, Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import (
+    Heartbeat,
+    Irreversible,
+    Loss,
+    Observation,
+    Planned,
+    Verdict,
+)
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
 
@@ -49,6 +56,8 @@ class Kind(BaseModel):
     output_names: ClassVar[dict[str, str]] = {}
     """Outputs it gives, each with its meaning."""
 
+    may_lose: ClassVar[bool] = False
+    """Whether :meth:`loss` may find one."""
     wants_heartbeat: ClassVar[bool] = False
     """Whether :meth:`heartbeat` may give one."""
 
@@ -81,6 +90,14 @@ class Kind(BaseModel):
         they are known: a step that was stopped between two of them is then held against drift as
         a finished one is. Empty: not known."""
         return ()
+
+    def loss(self, before: Observation, reads: Reads) -> Loss | None:
+        """What taking the step back would lose for good, as the world stands now; None: nothing.
+
+        Reads, and never writes. It is asked before anything of a rollback is undone and once
+        more right before the step's own undo, which is carried out only where the loss was
+        accepted by the step's name. Raises Errored, which counts as a loss that is not known."""
+        return None
 
     def heartbeat(self, before: Observation) -> Heartbeat | None:
         """Pure. The sign of life that has to be given for as long as the step stands."""

@@ -15,6 +15,10 @@ class Observation(BaseModel):
     ``state`` is what *is* (comparable: equal states mean an equal world, as far as this step is
     concerned; drift and restoration are judged on it). ``evidence`` is how it was seen: timings,
     raw answers. ``unknown`` names what could not be read; a probe counts it against fidelity.
+
+    ``progress``: a look that takes long is cut into many, and this is what they have found so
+    far. It is journaled, and the next look is given it (``Reads.progress``), also after a restart.
+    Empty once there is nothing left to look at.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,6 +26,7 @@ class Observation(BaseModel):
     state: dict[str, Any] = Field(default_factory=dict)
     evidence: dict[str, Any] = Field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    progress: dict[str, Any] = Field(default_factory=dict)
     at: float = 0.0
 
 
@@ -56,6 +61,19 @@ class Irreversible(BaseModel):
     why: str
     missing: bool = False
     """It could have a way back: the runbook gives none, and does not say that there is none."""
+
+
+class Loss(BaseModel):
+    """What taking a step back would lose for good.
+
+    ``what`` says it in words, with the numbers. ``rows`` is how many rows (keys, for Redis) are
+    known to be lost; None where nobody can count them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    rows: int | None = None
 
 
 class Heartbeat(BaseModel):

@@ -172,6 +172,10 @@ class Reads(Protocol):
         """Changes of record sets of a zone (absolute, lower case) that this run has begun in any
         step, whether or not they took effect or were taken back since. From the journal alone."""
 
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        """``progress`` of the look before this one; empty at the first."""
+
     def read_local(self, path: str) -> bytes:
         """A file of the runbook's own folder."""
 

@@ -55,6 +55,8 @@ class NodeStatus:
     """Nobody knows yet what came of the latest intent of the doing: it may be at work now."""
     undo_unsettled: bool = False
     """The same for the latest intent of the undo."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """What a look that takes long has found so far; empty when none is under way."""
     detail: str = ""
     """Last words: what was seen, the error, why skipped."""
     question: str = ""
@@ -126,6 +128,8 @@ class RunState:
     rollback_started_at: float | None = None
     rollback_to: str | None = None
     rollback_why: str = ""
+    accept_loss: tuple[str, ...] = ()
+    """Steps whose loss was accepted with the latest order to go back."""
     accept_drift: tuple[str, ...] = ()
     """Steps whose drift was accepted with the latest order to go back."""
     owed: Mapping[str, Any] | None = None
@@ -231,6 +235,7 @@ def _begin_anew(status: NodeStatus) -> None:
     status.undo_started_at = status.undo_ended_at = None
     status.undo_attempt = status.undo_applied = 0
     status.outputs, status.results, status.given = {}, [], None
+    status.progress = {}
 
 
 def _run_started(run: RunState, e: Event) -> None:
@@ -308,6 +313,9 @@ def _end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
     n.question, n.asked = "", {}
     if new not in {NodeState.IN_DOUBT, NodeState.SKIPPED}:
         n.unsettled = False
+    if new is not NodeState.ERRORED:
+        # Where nobody could be asked, the next attempt goes on with the same look.
+        n.progress = {}
     if "results" in e.data:
         n.results = list(e.data["results"])
 
@@ -403,6 +411,7 @@ def _rollback_started(run: RunState, e: Event) -> None:
     run.rollback_started_at = run.rollback_started_at or e.ts
     run.rollback_to, run.rollback_why = e.data.get("to"), run.why
     run.accept_drift = tuple(e.data.get("accept_drift", ()))
+    run.accept_loss = tuple(e.data.get("accept_loss", ()))
     run.owed = None
     run.ended_at = None
     for node in run.nodes.values():
@@ -449,6 +458,10 @@ def _run_finished(run: RunState, e: Event) -> None:
         run.owed = None
 
 
+def _progress(run: RunState, e: Event) -> None:
+    run.nodes[e.node].progress = dict(e.data.get("progress", {}))
+
+
 def _note(run: RunState, e: Event) -> None:
     run.notes.append((e.ts, e.node, str(e.data.get("text", ""))))
 
@@ -472,5 +485,5 @@ _HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
     "amended": _amended, "held": _held, "rollback_started": _rollback_started,
     "restored": _restored,
     "rollback_failed": _rollback_failed, "irreversible": _irreversible, "breach": _breach,
-    "run_finished": _run_finished, "note": _note,
+    "run_finished": _run_finished, "note": _note, "progress": _progress,
 }

@@ -55,6 +55,7 @@ _EVENT_STYLE: dict[str, str] = {
     "amended": "bold",
     "rollback_started": "bold yellow", "restored": "yellow", "rollback_failed": "bold red",
     "irreversible": "bold red", "breach": "bold red", "note": "dim", "host_opened": "dim",
+    "progress": "dim",
 }
 
 
@@ -189,5 +190,6 @@ _SAY: dict[str, Callable[[Event, Mapping[str, Any]], str]] = {
     "irreversible": lambda e, d: f"irreversible{_because(d)}",
     "breach": _breach,
     "run_finished": _finished,
+    "progress": lambda e, d: f"looks{_because(d, 'seen')}",
     "note": lambda e, d: f"note{_because(d, 'text')}",
 }

@@ -90,6 +90,10 @@ class FakeReads:
     def outputs(self, step: str) -> Mapping[str, Any]:
         raise NotFound(f"no outputs of {step}")
 
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        return {}
+
     def record_changes(self, zone: str) -> tuple[Change, ...]:
         return ()
 

@@ -62,6 +62,10 @@ class LocalWorld:
     def outputs(self, step: str) -> Mapping[str, Any]:
         raise NotFound(f"no step {step}")
 
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        return {}
+
     def record_changes(self, zone: str) -> tuple[Change, ...]:
         return ()
 

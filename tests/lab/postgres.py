@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -21,11 +22,16 @@ def programs() -> str:
     return str(Path(found).parent) if found else ""
 
 
+def start() -> str:
+    """A command that starts the server on its host."""
+    return (f"runuser -u postgres -- env LC_ALL=C {programs()}/pg_ctl -D {DATA} -w "
+            f"-l {SOCKETS}/log start </dev/null >&2")
+
+
 def make_pair(lab: Lab) -> None:
     """A primary on OLD with a streaming standby on NEW; both start by themselves at boot."""
     binaries = programs()
     as_postgres = "runuser -u postgres -- env LC_ALL=C"
-    start = f"{as_postgres} {binaries}/pg_ctl -D {DATA} -w -l {SOCKETS}/log start </dev/null >&2"
     for host in (OLD, NEW):
         lab[host].run(f"install -d -o postgres -m 700 {SOCKETS} && "
                       f"echo '*:*:*:replicator:{PASSWORD}' >{SOCKETS}/.pgpass && "
@@ -48,7 +54,7 @@ local all postgres trust
 host all all 0.0.0.0/0 scram-sha-256
 host replication replicator 0.0.0.0/0 scram-sha-256
 END
-{start}
+{start()}
 {binaries}/psql -h {SOCKETS} -U postgres -q -c \
   "CREATE ROLE replicator REPLICATION LOGIN PASSWORD '{PASSWORD}'" \
   -c "CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'" \
@@ -59,7 +65,7 @@ END
               f"passfile={SOCKETS}/.pgpass")
     lab[NEW].run(f"""set -e
 {as_postgres} {binaries}/pg_basebackup -D {DATA} -R -c fast -d '{follow}' >&2
-{start}
+{start()}
 """)
 
 
@@ -75,11 +81,25 @@ def databases() -> str:
     return "\n".join(lines) + "\n"
 
 
+def ask(lab: Lab, host: str, *statements: str) -> str:
+    """What the server on a host says, asked there by its superuser."""
+    words = " ".join(f"-c {shlex.quote(statement)}" for statement in statements)
+    return lab[host].run(
+        f"{programs()}/psql -X -h {SOCKETS} -U postgres -Atq -v ON_ERROR_STOP=1 {words}"
+    ).stdout.strip()
+
+
 def ids(lab: Lab, host: str) -> set[int]:
     """The orders that the server on a host has."""
-    ask = f"{programs()}/psql -h {SOCKETS} -U postgres -At -c"
-    told = lab[host].run(f"{ask} 'SELECT id FROM orders'")
-    return {int(line) for line in told.stdout.split()}
+    return {int(line) for line in ask(lab, host, "SELECT id FROM orders").split()}
+
+
+def rot(lab: Lab, host: str, file: str, this: str, that: str) -> None:
+    """A standby's disk spoils a byte: the same length in a file, and nobody is told."""
+    assert len(this) == len(that)
+    stop = f"runuser -u postgres -- {programs()}/pg_ctl -D {DATA} -m fast -w stop >&2"
+    lab[host].run(f"set -e; {stop}; grep -q {this} {DATA}/{file}\n"
+                  f"LC_ALL=C sed -i s/{this}/{that}/ {DATA}/{file}\n{start()}")
 
 
 class PostgresWriter(Writer):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from runbook.journal import open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.events import Event
+from runbook.model.runstate import NodeStatus, RunState, fold
 from tests.lab.lab import MACHINES, Lab
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
@@ -55,9 +57,7 @@ class Runs:
 
     def asked(self) -> bool:
         """Whether a question is open."""
-        return (self.folder / "state" / "journal.db").exists() and (
-            open_store(self.folder / "state").latest_run_id() is not None
-        ) and any(node.question for node in self.state().nodes.values())
+        return any(node.question for node in self.nodes().values())
 
     def rollback(self) -> tuple[int, RunState, str]:
         return self.command("rollback", "--plain", "--yes", "--why", "the test wants it")
@@ -76,3 +76,15 @@ class Runs:
         assert run is not None
         plan, events = store.load(run)
         return fold(run, plan, events)
+
+    def nodes(self) -> Mapping[str, NodeStatus]:
+        """Of the latest run; empty before there is one."""
+        if not (self.folder / "state" / "journal.db").exists() or (
+            open_store(self.folder / "state").latest_run_id() is None
+        ):
+            return {}
+        return self.state().nodes
+
+    def events(self, kind: str) -> list[Event]:
+        store = open_store(self.folder / "state")
+        return [e for e in store.events(self.state().run_id) if e.kind == kind]

@@ -16,6 +16,8 @@ from tests.lab.postgres import PostgresWriter, ids
 from tests.lab.processes import wait_for
 from tests.lab.runs import Runs
 from tests.lab.switchover import (
+    BACK,
+    NEW,
     OLD,
     PASSWORD,
     fails_and_is_as_before,
@@ -94,3 +96,76 @@ def test_a_side_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> Non
         "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
         "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n"
     ), PostgresWriter(pair), ids)
+
+
+FROZEN = """\
+  - {id: freeze, kind: postgres.freeze, with: {database: east}}
+  - {id: drained, kind: postgres.drain, with: {database: east}}
+"""
+COMPARE = "  - {id: same, kind: postgres.compare, with: {primary: east, standby: west, %s}}\n"
+
+
+def test_both_sides_are_compared_and_what_differs_is_told_by_table_and_key(
+    pair: Lab, runs: Runs
+) -> None:
+    postgres.ask(
+        pair, OLD, "CREATE SCHEMA audit",
+        "CREATE TABLE audit.lines (country text, n int, said text, at timestamptz DEFAULT now(), "
+        "PRIMARY KEY (country, n))",
+        "INSERT INTO audit.lines SELECT CASE n % 3 WHEN 0 THEN 'de' WHEN 1 THEN E'o''\\\\x' "
+        "ELSE '' END, n, 'needle-' || lpad(n::text, 5, '0') FROM generate_series(1, 5000) n",
+        "CREATE TABLE audit.keyless (a int, b float8)",
+        "INSERT INTO audit.keyless SELECT 1, 0.1 FROM generate_series(1, 10)",
+        "CREATE TABLE empty (id uuid PRIMARY KEY)", "CREATE SEQUENCE counter",
+        "SELECT nextval('counter')", "CHECKPOINT",
+    )
+    with PostgresWriter(pair) as writer:
+        writer.more(20)
+        # The second column of the key decides where a piece ends, too.
+        code, state, text = runs.run(FROZEN + COMPARE % "chunk: 700")
+        assert code == ExitCode.OK, text
+        assert state.nodes["same"].outputs["tables"] == 4
+        assert state.nodes["same"].outputs["rows"] >= 5030
+        assert "east and west are the same" in state.nodes["same"].detail
+        assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    where = postgres.ask(pair, OLD, "SELECT pg_relation_filepath('audit.lines')")
+    postgres.rot(pair, NEW, where, "needle-04242", "noodle-04242")
+    code, state, text = runs.run(FROZEN + COMPARE % "chunk: 700", head=BACK)
+    assert code == ExitCode.ROLLED_BACK, text
+    told = state.nodes["same"].detail
+    assert "audit.lines, keys after de, " in told and "1 different (de, 4242)" in told
+    code, state, text = runs.run(FROZEN + COMPARE % "exclude: audit.*", head=BACK)
+    assert code == ExitCode.OK, text
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    postgres.rot(pair, NEW, where, "noodle-04242", "needle-04242")
+
+
+def test_a_comparison_goes_on_where_it_was_when_its_controller_was_killed(
+    pair: Lab, runs: Runs
+) -> None:
+    postgres.ask(pair, OLD, "CREATE TABLE many (id int PRIMARY KEY)",
+                 "INSERT INTO many SELECT generate_series(1, 3000)", "VACUUM ANALYZE many")
+    slow = FROZEN + COMPARE % "tables: many, chunk: 100, max_rate: 1000"
+    controller = runs.start(slow)
+
+    def rows() -> int:
+        found = runs.nodes().get("same")
+        return int(found.progress.get("found", {}).get("rows", 0)) if found else 0
+
+    wait_for("it is under way", lambda: rows() >= 500)
+    controller.kill()
+    controller.wait()
+    before = rows()
+    assert before < 3000
+    code, state, text = runs.command("resume", "--plain")
+    assert code == ExitCode.OK, text
+    assert state.nodes["same"].outputs["rows"] == 3000
+    looks = [event.data["progress"]["found"]["rows"] for event in runs.events("progress")]
+    assert looks == sorted(set(looks)), "no piece was looked at twice"
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+
+
+def test_sides_that_do_not_stand_still_are_not_compared(pair: Lab, runs: Runs) -> None:
+    code, state, text = runs.run(COMPARE % "", head=BACK)
+    assert code == ExitCode.ROLLED_BACK, text
+    assert "east takes writes: it has to be frozen first" in state.nodes["same"].detail

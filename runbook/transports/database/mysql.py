@@ -86,6 +86,9 @@ def connect(
         )
     except (pymysql.MySQLError, OSError) as fault:
         raise Errored(_words(fault)) from fault
+    if read_only:
+        # A moment is the same text, whatever each server's settings say.
+        connection.query("SET time_zone = '+00:00'")
     return MysqlConnection(connection)
 
 

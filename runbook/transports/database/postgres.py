@@ -20,6 +20,15 @@ from runbook.transports.database.driver import (
 _TLS = {"off": "disable", "prefer": "prefer", "require": "require", "verify": "verify-full"}
 
 
+_SAME_TEXTS = "SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', false)" for name, value in (
+        ("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "postgres"),
+        ("extra_float_digits", "1"), ("bytea_output", "hex"), ("lc_monetary", "C"),
+    )
+)
+"""Reading sessions give the same value as the same text, whatever each server's settings say."""
+
+
 class PostgresConnection:
     """A session in autocommit mode, since ``ALTER SYSTEM`` works in no other."""
 
@@ -66,6 +75,8 @@ def connect(
     # Not as an option of the connection: `reset_val` shall stay what the server's files say.
     mode = "on" if read_only else "off"
     connection.execute(f"SET default_transaction_read_only = {mode}")
+    if read_only:
+        connection.execute(_SAME_TEXTS)
     return PostgresConnection(connection)
 
 

@@ -1,0 +1,185 @@
+"""The kind ``postgres.compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from runbook.kinds._compare import Dialect, Key, Table
+from runbook.kinds._comparison import Standing, TableComparison
+from runbook.kinds.postgres_common import frozen, lsn
+from runbook.kinds.sql_common import DatabaseName, answer, server
+from runbook.model.database import Engine
+from runbook.model.observation import Observation
+from runbook.model.ports import DatabaseReads, Reads
+
+# Ordinary tables whose changes reach a standby. Partitioned ones hold nothing themselves.
+_TABLES = """\
+SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+  array_position(k.indkey::int2[], a.attnum)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN LATERAL (
+  SELECT i.indkey FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+    AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND NOT EXISTS (SELECT FROM pg_attribute b WHERE b.attrelid = c.oid
+                    AND b.attnum = ANY (i.indkey) AND NOT b.attnotnull)
+  ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1
+) k ON true
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema'
+  AND n.nspname !~ '^pg_'
+ORDER BY 1, 2, a.attnum"""
+
+_SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
+
+
+class PostgresDialect:
+    """Rows are digested as PostgreSQL writes them as texts, by SHA-256."""
+
+    def tables(self, server: DatabaseReads) -> dict[str, Table]:
+        columns: dict[str, list[tuple[str, str]]] = {}
+        keys: dict[str, dict[int, tuple[str, str]]] = {}
+        for schema, table, column, kind, place in answer(server, _TABLES).rows:
+            name = f"{schema}.{table}"
+            columns.setdefault(name, [])
+            if column is None:
+                continue
+            columns[name].append((column, kind))
+            if place is not None:
+                keys.setdefault(name, {})[int(place)] = (column, kind)
+        return {
+            name: Table(name, tuple(own),
+                        tuple(one for _, one in sorted(keys.get(name, {}).items())))
+            for name, own in columns.items()
+        }
+
+    def bound(self, table: Table, after: Key | None, size: int) -> str:
+        # With the table's name: the texts of the result are called as the columns are.
+        names = [f"{_full(table)}.{_name(column)}" for column, _ in table.key]
+        return (f"SELECT {_texts(names)} FROM {_full(table)}{_where(table, after, None)} "
+                f"ORDER BY {', '.join(names)} OFFSET {size - 1} LIMIT 1")
+
+    def digest(self, table: Table, after: Key | None, upto: Key | None) -> str:
+        # Sorted by digest: the same whatever the order in which the rows were found.
+        return (f"SELECT count(*), encode(sha256(coalesce(string_agg(d, ''::bytea ORDER BY d), "
+                f"''::bytea)), 'hex') FROM (SELECT {_row(table)} AS d FROM {_full(table)}"
+                f"{_where(table, after, upto)}) AS piece")
+
+    def rows(self, table: Table, after: Key | None, upto: Key | None, limit: int) -> str:
+        names = [_name(column) for column, _ in table.key]
+        return (f"SELECT {_texts(names)}, encode({_row(table)}, 'hex') FROM {_full(table)}"
+                f"{_where(table, after, upto)} LIMIT {limit}")
+
+
+DIALECT: Dialect = PostgresDialect()
+
+
+def _row(table: Table) -> str:
+    names = ", ".join(_name(column) for column, _ in sorted(table.columns))
+    return f"sha256(convert_to(ROW({names})::text, 'UTF8'))"
+
+
+def _where(table: Table, after: Key | None, upto: Key | None) -> str:
+    names = ", ".join(_name(column) for column, _ in table.key)
+    parts = [
+        f"({names}) {sign} ({_values(table, key)})"
+        for sign, key in ((">", after), ("<=", upto)) if key is not None
+    ]
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+
+def _values(table: Table, key: Key) -> str:
+    return ", ".join(
+        f"{_literal(value)}::{kind}" for (_, kind), value in zip(table.key, key, strict=True)
+    )
+
+
+def _texts(names: Sequence[str]) -> str:
+    return ", ".join(f"{name}::text" for name in names)
+
+
+def _full(table: Table) -> str:
+    schema, _, name = table.name.partition(".")
+    return f"{_name(schema)}.{_name(name)}"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    if "\\" in text:
+        return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    return "'" + text.replace("'", "''") + "'"
+
+
+class PostgresCompare(TableComparison):
+    """Hold every row of a standby against its primary's, at one position of the log.
+
+    For inside the freeze, before the fence: the primary refuses writes, no transaction is under
+    way, and the standby has replayed all of the log. Row counts and digests are compared by ranges
+    of the primary key, on both servers at the same time; where they differ it is told by table
+    and key. When a transaction began meanwhile (autovacuum's count too) it begins anew. Sequences
+    are compared as well: the standby's must not be behind.
+
+    It never writes. It goes on where it was after a restart, and `max_rate` slows it down. Only
+    the database of the connection is compared, and neither unlogged tables nor large objects.
+    """
+
+    name: ClassVar[str] = "postgres.compare"
+    engine: ClassVar[Engine] = "postgres"
+    dialect: ClassVar[Dialect] = DIALECT
+    example: ClassVar[str] = """\
+- id: same
+  kind: postgres.compare
+  with: {primary: east, standby: west, exclude: [audit.*]}
+"""
+
+    primary: DatabaseName = Field(description="The server that is followed; frozen by now.")
+    standby: DatabaseName = Field(description="The server that follows it.")
+
+    def sides(self) -> tuple[str, str]:
+        return (self.primary, self.standby)
+
+    def observe(self, reads: Reads) -> Observation:
+        for name in self.sides():
+            server(reads, name, "postgres")
+        return super().observe(reads)
+
+    def standing(self, left: DatabaseReads, right: DatabaseReads) -> Standing:
+        follows, begun, busy, target = answer(
+            left, "SELECT pg_is_in_recovery(), "
+            "CASE WHEN NOT pg_is_in_recovery() THEN pg_snapshot_xmax(pg_current_snapshot())::text "
+            "END, CASE WHEN NOT pg_is_in_recovery() THEN pg_snapshot_xmin(pg_current_snapshot()) "
+            "< pg_snapshot_xmax(pg_current_snapshot()) END, "
+            "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END"
+        ).rows[0]
+        if follows:
+            return Standing(why=f"{self.primary} is a standby: compare its primary with it")
+        if not frozen(left)["read_only"]:
+            return Standing(why=f"{self.primary} takes writes: it has to be frozen first, with "
+                            "postgres.freeze")
+        if busy:
+            return Standing(why=f"transactions are under way on {self.primary}", wait=True)
+        own = answer(right, "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text").rows[0]
+        if not own[0]:
+            return Standing(why=f"{self.standby} is no standby")
+        if own[1] is None or lsn(own[1]) < lsn(target):
+            behind = "all" if own[1] is None else f"{lsn(target) - lsn(own[1])} bytes"
+            return Standing(why=f"{self.standby} lacks {behind} of the log", wait=True)
+        return Standing(at={"transaction": begun})
+
+    def extra(self, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
+        """Sequences. A standby's is ahead by what was logged beforehand, and never behind."""
+        here, there = (
+            {f"{schema}.{name}": value for schema, name, value in answer(one, _SEQUENCES).rows}
+            for one in (left, right)
+        )
+        return [
+            {"table": f"the sequence {name}", "why": f"it is at {value} on {self.primary} and at "
+             f"{there.get(name, 'nothing')} on {self.standby}"}
+            for name, value in here.items()
+            if value is not None and (there.get(name) is None or there[name] < value)
+        ]
