@@ -60,6 +60,7 @@ _BUILT_IN: dict[str, str] = {
     "redis.rejoin": "runbook.kinds.redis_promote:RedisRejoin",
     "sql.query": "runbook.kinds.sql_query:SqlQuery",
     "sql.assert": "runbook.kinds.sql_query:SqlAssert",
+    "writes.sentinel": "runbook.kinds.writes_sentinel:WritesSentinel",
     "pgbouncer.pause": "runbook.kinds.pgbouncer:PgbouncerPause",
     "pgbouncer.resume": "runbook.kinds.pgbouncer:PgbouncerResume",
     "haproxy.server": "runbook.kinds.haproxy_server:HaproxyServer",

@@ -76,8 +76,9 @@ class Found:
 
     def json(self) -> dict[str, Any]:
         return {
-            "table": self.table, "after": self.after, "ended": self.ended, "rows": self.rows, "pieces": self.pieces,
-            "differing": self.differing, "differences": list(self.differences),
+            "table": self.table, "after": self.after, "ended": self.ended, "rows": self.rows,
+            "pieces": self.pieces, "differing": self.differing,
+            "differences": list(self.differences),
         }
 
 

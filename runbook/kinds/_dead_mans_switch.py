@@ -9,10 +9,18 @@ name, so either the one or the other happens, whatever the controller was doing 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from runbook.model.actions import RunCommand
+from pydantic import Field
+
+from runbook.kinds._shared import Duration
+from runbook.kinds.sql_common import packed, run_of, unpacked
+from runbook.model.actions import Action, RunCommand
 from runbook.model.database import Database
-from runbook.model.observation import Heartbeat
+from runbook.model.kind import Kind
+from runbook.model.observation import Heartbeat, Observation
+from runbook.model.ports import Reads
 
 _PLACE = '"${HOME:-/tmp}/.runbook-switch/"'
 _FIRED = 17
@@ -43,8 +51,11 @@ def _name(database: Database, run: str) -> str:
     return shlex.quote(f"{run}-{database.name}")
 
 
-def arm(database: Database, run: str, lease: float, thaw: str) -> RunCommand:
-    """Set the switch. ``thaw`` is a command that may be tried again until it succeeds."""
+def arm(
+    database: Database, run: str, lease: float, thaw: str, env: Mapping[str, str] | None = None
+) -> RunCommand:
+    """Set the switch. ``thaw`` is a command that may be tried again until it succeeds; ``env`` is
+    what it needs besides, such as a password (a secret's mark)."""
     name = _name(database, run)
     watch = _WATCH.format(place=_PLACE, name=name, lease=max(1, int(lease)), thaw=thaw)
     script = (
@@ -53,7 +64,17 @@ def arm(database: Database, run: str, lease: float, thaw: str) -> RunCommand:
         # In a session of its own, with none of the job's files: it outlives the connection.
         f"setsid sh -c {shlex.quote(watch)} </dev/null >/dev/null 2>&1 9>&- &\n"
     )
-    return RunCommand(host=database.host, script=script, run_as=database.run_as, idempotent=True)
+    return RunCommand(
+        host=database.host, script=script, run_as=database.run_as, idempotent=True,
+        env=dict(env or {}),
+    )
+
+
+def present(reads: Reads, database: Database, run: str) -> bool:
+    """Whether there is a switch of this run, armed or fired: then it has to be taken away before
+    another server is promoted. Raises Errored."""
+    asked = f"[ -d {_PLACE}{_name(database, run)} ]"
+    return reads.on(database.host).query(asked, run_as=database.run_as).exit_code == 0
 
 
 def disarm(database: Database, run: str) -> RunCommand:
@@ -85,3 +106,38 @@ def heartbeat(database: Database, run: str, lease: float) -> Heartbeat:
         host=database.host, run_as=database.run_as, every=lease / 4,
         command=f"cd {_PLACE}{name} && [ -e armed ] && touch -c alive",
     )
+
+
+class Leased(Kind):
+    """Base of the kinds that freeze: with ``lease`` they set a switch first."""
+
+    wants_heartbeat: ClassVar[bool] = True
+
+    lease: Duration | None = Field(
+        default=None, ge=4, description="How long the controller may be silent before writes "
+        "come back by themselves, at least 4 s. Not given: they never do."
+    )
+
+    def leased(self, reads: Reads, database: Database) -> dict[str, Any]:
+        """Evidence that the methods below need."""
+        return {} if self.lease is None else {"database": packed(database), "run": run_of(reads)}
+
+    def armed(
+        self, before: Observation, thaw: str, env: Mapping[str, str] | None = None
+    ) -> tuple[Action, ...]:
+        if self.lease is None:
+            return ()
+        database = unpacked(before.evidence["database"])
+        return (arm(database, before.evidence["run"], self.lease, thaw, env),)
+
+    def removed(self, before: Observation) -> tuple[Action, ...]:
+        if self.lease is None:
+            return ()
+        return (remove(unpacked(before.evidence["database"]), before.evidence["run"]),)
+
+    def heartbeat(self, before: Observation) -> Heartbeat | None:
+        if self.lease is None or "database" not in before.evidence:
+            return None
+        return heartbeat(
+            unpacked(before.evidence["database"]), before.evidence["run"], self.lease
+        )

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from runbook.errors import Refused
-from runbook.kinds.sql_common import answer
+from runbook.kinds.sql_common import answer, program
 from runbook.model.actions import ExecuteSql
 from runbook.model.database import Database
 from runbook.model.ports import DatabaseReads
@@ -78,6 +78,18 @@ def execute(name: str, *statements: str) -> ExecuteSql:
     return ExecuteSql(
         database=name, statements=statements, idempotent=True, timeout=PATIENCE + 10.0
     )
+
+
+def on_machine(database: Database, statement: str) -> tuple[str, dict[str, str]]:
+    """A command that executes a statement on the server's own machine, and its environment: a
+    password is never an argument."""
+    env = {} if database.password is None else {"MYSQL_PWD": mark(database.password)}
+    user = f" -u {shlex.quote(database.user)}" if database.user else ""
+    return (
+        f"{program(database, 'mariadb')} --no-defaults --protocol=tcp "
+        f"-h {shlex.quote(database.address or '127.0.0.1')} -P {database.port}{user} "
+        f"-e {shlex.quote(statement)}"
+    ), env
 
 
 def follow(leader: Database, *, demoted: bool) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
-from runbook.kinds.mysql_common import FREEZE, execute, state
-from runbook.kinds.sql_common import DatabaseName, server
+from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds.mysql_common import FREEZE, execute, on_machine, state
+from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -38,12 +39,16 @@ class _ReadOnly(Kind):
         return (execute(self.database, "SET GLOBAL read_only = 0"),)
 
 
-class MysqlFreeze(_ReadOnly):
+class MysqlFreeze(_ReadOnly, Leased):
     """Let MariaDB refuse every write of ordinary users, and wait for those under way.
 
     `FLUSH TABLES WITH READ LOCK` waits for commits, then `read_only = 1` keeps open and new
     sessions from writing. Only users with the right READ_ONLY ADMIN get past it: give it to none
     that the application uses. Undone exactly.
+
+    With `lease` there is a dead man's switch on the server's machine: when the controller has been
+    silent for that long, writes come back by themselves. `mysql.promote` takes it away before it
+    promotes, so it never acts afterwards.
     """
 
     name: ClassVar[str] = "mysql.freeze"
@@ -53,12 +58,28 @@ class MysqlFreeze(_ReadOnly):
   with: {database: east-mysql}
 """
 
+    def observe(self, reads: Reads) -> Observation:
+        seen = super().observe(reads)
+        more = self.leased(reads, reads.database(self.database).database)
+        return seen.model_copy(update={"evidence": seen.evidence | more})
+
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":
             raise Refused(f"{self.database} is a replica: freeze its primary")
         if before.state["read_only"]:
             return Planned(reason=f"already done: {self.database} refuses writes")
-        return Planned(actions=(execute(self.database, *FREEZE),))
+        freeze = execute(self.database, *FREEZE)
+        if self.lease is None:
+            return Planned(actions=(freeze,))
+        thaw, env = on_machine(unpacked(before.evidence["database"]), "SET GLOBAL read_only = 0")
+        return Planned(actions=(*self.armed(before, thaw, env), freeze))
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """The switch goes first."""
+        actions = super().undo(before)
+        if isinstance(actions, Irreversible):
+            return actions
+        return (*self.removed(before), *actions)
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = after.state["read_only"]

@@ -7,9 +7,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.errors import Errored, Refused
+from runbook.kinds._dead_mans_switch import disarm, present
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.mysql_common import execute, follow, lacks, state, wait_for
-from runbook.kinds.sql_common import DatabaseName, packed, server, unpacked
+from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -63,7 +64,8 @@ class MysqlPromote(Kind):
     """Make a replica the primary.
 
     Only while the old primary refuses writes (`mysql.freeze`) and the replica has every one of its
-    transactions. It keeps refusing writes itself until `mysql.thaw`.
+    transactions. It keeps refusing writes itself until `mysql.thaw`. The dead man's switch of the
+    freeze is taken away first; where it has fired, writes came back, and nothing is promoted.
 
     Undone without losing a write that the new primary has taken since: frozen again by the undo of
     the thaw, it is followed by the old one until that has everything; then it follows in its turn.
@@ -93,7 +95,9 @@ class MysqlPromote(Kind):
         return Observation(
             state={"role": one["role"]}, at=reads.now(),
             evidence={"new": one, "old": other, "database": packed(new.database),
-                      "former": packed(old.database)},
+                      "former": packed(old.database), "run": run_of(reads),
+                      "switch": one["role"] == "replica" and present(
+                          reads, old.database, run_of(reads))},
         )
 
     def plan(self, before: Observation) -> Planned:
@@ -111,7 +115,11 @@ class MysqlPromote(Kind):
                 "writes would be lost",
                 hint="let it catch up first, with mysql.catch_up",
             )
-        return Planned(actions=(execute(self.database, "STOP SLAVE", "RESET SLAVE ALL"),))
+        promote = execute(self.database, "STOP SLAVE", "RESET SLAVE ALL")
+        if not before.evidence["switch"]:
+            return Planned(actions=(promote,))
+        former = unpacked(before.evidence["former"])
+        return Planned(actions=(disarm(former, before.evidence["run"]), promote))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         seen = after.state["role"]

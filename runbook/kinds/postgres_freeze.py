@@ -7,13 +7,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
-from runbook.kinds._dead_mans_switch import arm, heartbeat, remove
-from runbook.kinds._shared import Duration
+from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds.postgres_common import FREEZE, back_to, frozen, psql, role
-from runbook.kinds.sql_common import DatabaseName, answer, packed, run_of, server, unpacked
+from runbook.kinds.sql_common import DatabaseName, answer, server, unpacked
 from runbook.model.actions import Action, ExecuteSql
 from runbook.model.kind import Kind
-from runbook.model.observation import Heartbeat, Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
 
@@ -44,7 +43,7 @@ class _ReadOnlyDefault(Kind):
         return ExecuteSql(database=self.database, statements=statements, idempotent=True)
 
 
-class PostgresFreeze(_ReadOnlyDefault):
+class PostgresFreeze(_ReadOnlyDefault, Leased):
     """Let PostgreSQL refuse new writes, in open sessions too.
 
     `ALTER SYSTEM SET default_transaction_read_only = on`, with a reload: sessions refuse from
@@ -60,17 +59,11 @@ class PostgresFreeze(_ReadOnlyDefault):
     """
 
     name: ClassVar[str] = "postgres.freeze"
-    wants_heartbeat: ClassVar[bool] = True
     example: ClassVar[str] = """\
 - id: freeze
   kind: postgres.freeze
   with: {database: east, lease: 60s}
 """
-
-    lease: Duration | None = Field(
-        default=None, ge=4, description="How long the controller may be silent before writes "
-        "come back by themselves, at least 4 s. Not given: they never do.",
-    )
 
     def observe(self, reads: Reads) -> Observation:
         seen = super().observe(reads)
@@ -80,8 +73,7 @@ class PostgresFreeze(_ReadOnlyDefault):
         sockets = answer(
             postgres, "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
         ).value
-        more = {"database": packed(postgres.database), "sockets": sockets,
-                "run": run_of(reads)}
+        more = {"sockets": sockets, **self.leased(reads, postgres.database)}
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def plan(self, before: Observation) -> Planned:
@@ -94,23 +86,14 @@ class PostgresFreeze(_ReadOnlyDefault):
             return Planned(actions=(freeze,))
         database = unpacked(before.evidence["database"])
         thaw = psql(database, before.evidence["sockets"], *back_to(before.state["altered"]))
-        return Planned(actions=(arm(database, before.evidence["run"], self.lease, thaw), freeze))
-
-    def heartbeat(self, before: Observation) -> Heartbeat | None:
-        if self.lease is None or "database" not in before.evidence:
-            return None
-        return heartbeat(
-            unpacked(before.evidence["database"]), before.evidence["run"], self.lease
-        )
+        return Planned(actions=(*self.armed(before, thaw), freeze))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """The switch goes first, then what ``ALTER SYSTEM`` had said before."""
         actions = super().undo(before)
-        if self.lease is None or isinstance(actions, Irreversible):
+        if isinstance(actions, Irreversible):
             return actions
-        return (
-            remove(unpacked(before.evidence["database"]), before.evidence["run"]), *actions
-        )
+        return (*self.removed(before), *actions)
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = bool(after.state.get("read_only"))

@@ -63,18 +63,24 @@ def place(database: Database) -> str:
     return f"{words[0]} {words[1] if len(words) > 1 else database.port}"
 
 
+def cli(database: Database) -> tuple[str, dict[str, str]]:
+    """A command that asks a server on its own machine, and its environment: a password is never
+    an argument."""
+    env = {} if database.password is None else {"REDISCLI_AUTH": mark(database.password)}
+    user = f" --user {shlex.quote(database.user)}" if database.user else ""
+    host = f" -h {shlex.quote(database.address)}" if database.address else ""
+    return f"{program(database, 'redis-cli')}{host} -p {database.port}{user}", env
+
+
 def wait_for_replica(leader: Database, follower: Database, seconds: int = 60) -> RunCommand:
     """On the leader's machine: until the follower has acknowledged everything. The server itself
     has no command that waits for what others have written."""
     address = shlex.quote(place(follower).split()[0])
-    env = {}
-    if leader.password is not None:
-        env["REDISCLI_AUTH"] = mark(leader.password)
-    user = f" --user {shlex.quote(leader.user)}" if leader.user else ""
+    command, env = cli(leader)
     return RunCommand(
         host=leader.host, env=env, idempotent=True, timeout=seconds + 10.0, script=(
             f"tries={seconds * 10}\n"
-            f"until {program(leader, 'redis-cli')} -p {leader.port}{user} INFO replication | "
+            f"until {command} INFO replication | "
             f"tr -d '\\r' | awk -F: -v ip={address} '\n"
             '  $1 == "master_repl_offset" { end = $2 }\n'
             '  $1 ~ /^slave[0-9]+$/ && index($2, "ip=" ip ",") && $2 ~ /state=online/ {\n'

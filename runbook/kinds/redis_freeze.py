@@ -7,8 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
-from runbook.kinds.redis_common import NOBODY, demand, demanded, role
-from runbook.kinds.sql_common import DatabaseName, server
+from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds.redis_common import NOBODY, cli, demand, demanded, role
+from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -38,12 +39,16 @@ class _Demand(Kind):
         return (demand(self.database, before.state["demanded"]),)
 
 
-class RedisFreeze(_Demand):
+class RedisFreeze(_Demand, Leased):
     """Let Redis refuse every write, at once, while reads go on.
 
     By demanding more replicas for a write (`min-replicas-to-write`) than anybody has: clients get
     `NOREPLICAS`. Unlike `CLIENT PAUSE` it does not end by itself in the middle of a move.
     Undone by what was demanded before.
+
+    With `lease` there is a dead man's switch on the server's machine: when the controller has been
+    silent for that long, writes come back by themselves. `redis.promote` takes it away before it
+    promotes, so it never acts afterwards.
     """
 
     name: ClassVar[str] = "redis.freeze"
@@ -53,12 +58,31 @@ class RedisFreeze(_Demand):
   with: {database: east-redis}
 """
 
+    def observe(self, reads: Reads) -> Observation:
+        seen = super().observe(reads)
+        more = self.leased(reads, reads.database(self.database).database)
+        return seen.model_copy(update={"evidence": seen.evidence | more})
+
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":
             raise Refused(f"{self.database} is a replica: it takes no writes anyway")
         if before.state["demanded"] >= NOBODY:
             return Planned(reason=f"already done: {self.database} refuses writes")
-        return Planned(actions=(demand(self.database, NOBODY),))
+        freeze = demand(self.database, NOBODY)
+        if self.lease is None:
+            return Planned(actions=(freeze,))
+        command, env = cli(unpacked(before.evidence["database"]))
+        # redis-cli ends with 0 also where the server refused.
+        thaw = (f'[ "$({command} CONFIG SET min-replicas-to-write '
+                f'{before.state["demanded"]})" = OK ]')
+        return Planned(actions=(*self.armed(before, thaw, env), freeze))
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        """The switch goes first."""
+        actions = super().undo(before)
+        if isinstance(actions, Irreversible):
+            return actions
+        return (*self.removed(before), *actions)
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = after.state["demanded"] >= NOBODY

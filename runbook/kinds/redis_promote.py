@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
+from runbook.kinds._dead_mans_switch import disarm, present
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.redis_common import (
     NOBODY,
@@ -18,7 +19,7 @@ from runbook.kinds.redis_common import (
     role,
     wait_for_replica,
 )
-from runbook.kinds.sql_common import DatabaseName, packed, server, unpacked
+from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -71,7 +72,9 @@ class RedisCatchUp(CheckKind):
 class RedisPromote(Kind):
     """Make a replica the primary.
 
-    Only while the old primary refuses writes (`redis.freeze`) and the replica has all it has.
+    Only while the old primary refuses writes (`redis.freeze`) and the replica has all it has. The
+    dead man's switch of the freeze is taken away first; where it has fired, writes came back, and
+    nothing is promoted.
 
     Undone without losing a write that the new primary has taken since: it is frozen, the old one
     follows it until it has everything, becomes the primary again, and the new one follows it.
@@ -101,7 +104,8 @@ class RedisPromote(Kind):
         evidence: dict[str, Any] = {
             "database": packed(new.database), "old": packed(old.database),
             "demanded": demanded(new), "old_demanded": demanded(old), "offset": one["offset"],
-            "old_offset": other["offset"], "old_role": other["role"],
+            "old_offset": other["offset"], "old_role": other["role"], "run": run_of(reads),
+            "switch": one["role"] == "replica" and present(reads, old.database, run_of(reads)),
         }
         return Observation(state={"role": one["role"]}, evidence=evidence, at=reads.now())
 
@@ -120,7 +124,10 @@ class RedisPromote(Kind):
                 "acknowledged writes would be lost",
                 hint="let it catch up first, with redis.catch_up",
             )
-        return Planned(actions=(execute(self.database, "REPLICAOF NO ONE"),))
+        promote = execute(self.database, "REPLICAOF NO ONE")
+        if not seen["switch"]:
+            return Planned(actions=(promote,))
+        return Planned(actions=(disarm(unpacked(seen["old"]), seen["run"]), promote))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         seen = after.state["role"]

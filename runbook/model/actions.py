@@ -90,6 +90,10 @@ class ExecuteSql(_Action):
     """Seconds for each statement."""
     idempotent: bool = False
     """Safe to repeat when its outcome is unknown."""
+    refused_with: tuple[str, ...] = ()
+    """Not empty: a *trial*. It is executed as any client would, in a new session with the server's
+    own defaults, in one transaction that is rolled back whatever came of it (for Redis: queued
+    and discarded). It succeeds when the server refuses a statement with one of these codes."""
 
 
 class SendRequest(_Action):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runbook.errors import ExitCode
 from tests.lab import mariadb, switchover
 from tests.lab.lab import Lab
 from tests.lab.mariadb import MariadbWriter, ids
 from tests.lab.needs import marks, without
 from tests.lab.runs import Runs
-from tests.lab.switchover import fails_and_is_as_before, is_not_promoted, moves_and_comes_back
+from tests.lab.switchover import (
+    BACK,
+    NEW,
+    OLD,
+    fails_and_is_as_before,
+    is_not_promoted,
+    moves_and_comes_back,
+)
 
 pytestmark = [*marks, without("mariadbd")]
 
@@ -46,3 +55,41 @@ def test_a_replica_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> 
         "  - {id: freeze, kind: mysql.freeze, with: {database: east}}\n"
         "  - {id: promote, kind: mysql.promote, with: {database: west, old: east}}\n"
     ), MariadbWriter(pair), ids)
+
+
+FROZEN = "  - {id: freeze, kind: mysql.freeze, with: {database: east}}\n"
+COMPARE = "  - {id: same, kind: mysql.compare, with: {primary: east, replica: west, %s}}\n"
+
+
+def test_both_sides_are_compared_and_what_differs_is_told_by_table_and_key(
+    pair: Lab, runs: Runs
+) -> None:
+    mariadb.ask(
+        pair, OLD, "CREATE TABLE shop.parts (maker VARCHAR(20), code BINARY(16), price "
+        "DECIMAL(20,2), seen TIMESTAMP NULL, note TEXT, PRIMARY KEY (maker, code)); "
+        "INSERT INTO shop.parts SELECT ELT(seq % 3 + 1, 'o''x', 'é', ''), "
+        "UNHEX(MD5(seq)), seq / 7, NOW(), IF(seq % 2, NULL, REPEAT('x', seq)) "
+        "FROM shop.seq_1_to_900; CREATE TABLE shop.keyless (a INT, b DOUBLE); "
+        "INSERT INTO shop.keyless SELECT 1, 0.1 FROM shop.seq_1_to_10",
+    )
+    with MariadbWriter(pair) as writer:
+        writer.more(20)
+        code, state, text = runs.run(FROZEN + COMPARE % "tables: shop.*, chunk: 70")
+        assert code == ExitCode.OK, text
+        assert state.nodes["same"].outputs["tables"] == 3
+        assert state.nodes["same"].outputs["rows"] >= 930
+        assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    quietly = "SET sql_log_bin = 0; "
+    mariadb.ask(pair, NEW, quietly + "UPDATE shop.parts SET price = price + 0.01 WHERE code = "
+                "UNHEX(MD5(500)); DELETE FROM shop.parts WHERE code = UNHEX(MD5(501))")
+    code, state, text = runs.run(FROZEN + COMPARE % "tables: shop.*, chunk: 70", head=BACK)
+    assert code == ExitCode.ROLLED_BACK, text
+    told = state.nodes["same"].detail
+    assert "shop.parts, keys after" in told and "1 different" in told
+    assert "1 missing on west" in told and hashlib.md5(b"501").hexdigest().upper() in told
+    mariadb.ask(pair, NEW, quietly + "UPDATE shop.parts SET price = price - 0.01 WHERE code = "
+                "UNHEX(MD5(500)); INSERT INTO shop.parts VALUES ('o''x', UNHEX(MD5(501)), 501 / 7, "
+                "NULL, NULL)")
+    code, state, text = runs.run(FROZEN + COMPARE % "exclude: parts", head=BACK)
+    assert code == ExitCode.OK, text
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK

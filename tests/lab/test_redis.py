@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from runbook.errors import ExitCode
 from tests.lab import redis as lab_redis
 from tests.lab import switchover
-from tests.lab.lab import Lab
+from tests.lab.lab import MACHINES, Lab
 from tests.lab.needs import marks, without
-from tests.lab.redis import RedisWriter, ids
+from tests.lab.redis import RedisWriter, ask, ids
 from tests.lab.runs import Runs
-from tests.lab.switchover import fails_and_is_as_before, is_not_promoted, moves_and_comes_back
+from tests.lab.switchover import (
+    BACK,
+    NEW,
+    OLD,
+    fails_and_is_as_before,
+    is_not_promoted,
+    moves_and_comes_back,
+)
 
 pytestmark = [*marks, without("redis-server")]
 
@@ -47,3 +55,42 @@ def test_a_replica_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> 
         "  - {id: freeze, kind: redis.freeze, with: {database: east}}\n"
         "  - {id: promote, kind: redis.promote, with: {database: west, old: east}}\n"
     ), RedisWriter(pair), ids)
+
+
+FROZEN = "  - {id: freeze, kind: redis.freeze, with: {database: east}}\n"
+COMPARE = "  - {id: same, kind: redis.compare, with: {primary: east, replica: west, %s}}\n"
+
+
+def test_both_sides_are_compared_and_what_differs_is_told_by_key(pair: Lab, runs: Runs) -> None:
+    fill = (
+        "for i = 1, 700 do redis.call('SET', 'text:' .. i, i, 'EX', 3600 + i) end "
+        "for i = 1, 600 do redis.call('SADD', 'set', i); redis.call('HSET', 'hash', i, i * 2); "
+        "redis.call('ZADD', 'zset', i / 7, i); redis.call('RPUSH', 'list', i); "
+        "redis.call('XADD', 'stream', i .. '-1', 'a', i) end "
+        "redis.call('SET', string.char(0, 255, 39, 10), 'x')"
+    )
+    ask(pair, OLD, "eval", f'"{fill}"', "0")
+    with RedisWriter(pair) as writer:
+        writer.more(20)
+        code, state, text = runs.run(FROZEN + COMPARE % "chunk: 90")
+        assert code == ExitCode.OK, text
+        assert state.nodes["same"].outputs["rows"] == 700 + 5 + 1 + 1
+        assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    ask(pair, NEW, "config", "set", "replica-read-only", "no")
+    ask(pair, NEW, "zadd", "zset", "8", "77")
+    ask(pair, NEW, "expire", "text:5", "9999")
+    ask(pair, NEW, "del", "text:6")
+    ask(pair, NEW, "set", "only:here", "1")
+    code, state, text = runs.run(FROZEN + COMPARE % "chunk: 5000", head=BACK)
+    assert code == ExitCode.ROLLED_BACK, text
+    told = state.nodes["same"].detail
+    assert "1 missing on west (text:6)" in told and "2 different" in told
+    assert "zset" in told and "text:5" in told
+    ask(pair, NEW, "set", "only:there", "1")
+    code, state, text = runs.run(FROZEN + COMPARE % "exclude: [zset, text:*]", head=BACK)
+    assert code == ExitCode.ROLLED_BACK, text
+    assert "only on west (only:" in state.nodes["same"].detail
+    ask(pair, NEW, "config", "set", "replica-read-only", "yes")
+    ask(pair, NEW, "replicaof", "no", "one")
+    ask(pair, NEW, "replicaof", MACHINES[OLD], "6379")
+    lab_redis.wait_until_following(pair)

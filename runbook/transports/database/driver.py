@@ -6,7 +6,7 @@ import datetime
 import decimal
 import select
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from runbook.errors import Errored
 from runbook.model.database import QueryResult
@@ -15,6 +15,11 @@ CONNECT_TIMEOUT = 10
 """Seconds."""
 APPLICATION = "runbook"
 """How a server's list of sessions names ours."""
+
+
+Purpose = Literal["read", "act", "client"]
+"""What a session is for: it cannot write; it acts, also on a server that refuses writes to all
+others; or it is as any client's, with the server's own defaults."""
 
 
 @dataclass(frozen=True, slots=True)

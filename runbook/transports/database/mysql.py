@@ -13,6 +13,7 @@ from runbook.transports.database.driver import (
     Address,
     Connection,
     Lost,
+    Purpose,
     hung_up,
     missing,
     plain,
@@ -62,7 +63,7 @@ class MysqlConnection:
 
 
 def connect(
-    database: Database, address: Address, password: str | None, *, read_only: bool
+    database: Database, address: Address, password: str | None, *, purpose: Purpose
 ) -> Connection:
     """Raises Errored: the extra is missing, nobody answers, or the login is refused."""
     try:
@@ -82,11 +83,11 @@ def connect(
             host=address.host, port=address.port, unix_socket=tunnel, user=database.user,
             password=password or "", database=database.database or None, autocommit=True,
             connect_timeout=CONNECT_TIMEOUT, charset="utf8mb4", program_name="runbook",
-            init_command="SET SESSION TRANSACTION READ ONLY" if read_only else None, **tls,
+            init_command="SET SESSION TRANSACTION READ ONLY" if purpose == "read" else None, **tls,
         )
     except (pymysql.MySQLError, OSError) as fault:
         raise Errored(_words(fault)) from fault
-    if read_only:
+    if purpose == "read":
         # A moment is the same text, whatever each server's settings say.
         connection.query("SET time_zone = '+00:00'")
     return MysqlConnection(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.model.database import Database, QueryResult
-from runbook.transports.database.driver import Address, Connection
+from runbook.transports.database.driver import Address, Connection, Purpose
 from runbook.transports.database.postgres import PostgresConnection, opened
 
 
@@ -27,8 +27,8 @@ class ConsoleConnection(PostgresConnection):
 
 
 def connect(
-    database: Database, address: Address, password: str | None, *, read_only: bool
+    database: Database, address: Address, password: str | None, *, purpose: Purpose
 ) -> Connection:
     """Raises Errored: the extra is missing, nobody answers, or the login is refused."""
     console = opened(database, address, password, default="pgbouncer")
-    return ConsoleConnection(console, read_only=read_only)
+    return ConsoleConnection(console, read_only=purpose == "read")

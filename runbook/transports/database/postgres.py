@@ -12,6 +12,7 @@ from runbook.transports.database.driver import (
     Address,
     Connection,
     Lost,
+    Purpose,
     hung_up,
     missing,
     plain,
@@ -67,15 +68,16 @@ class PostgresConnection:
 
 
 def connect(
-    database: Database, address: Address, password: str | None, *, read_only: bool
+    database: Database, address: Address, password: str | None, *, purpose: Purpose
 ) -> Connection:
     """Raises Errored: the extra is missing, nobody answers, or the login is refused."""
     connection = opened(database, address, password, default="postgres")
     # An acting session must be able to act on a server that refuses writes to all others.
     # Not as an option of the connection: `reset_val` shall stay what the server's files say.
-    mode = "on" if read_only else "off"
-    connection.execute(f"SET default_transaction_read_only = {mode}")
-    if read_only:
+    if purpose != "client":
+        mode = "on" if purpose == "read" else "off"
+        connection.execute(f"SET default_transaction_read_only = {mode}")
+    if purpose == "read":
         connection.execute(_SAME_TEXTS)
     return PostgresConnection(connection)
 

@@ -13,6 +13,7 @@ from runbook.transports.database.driver import (
     Address,
     Connection,
     Lost,
+    Purpose,
     hung_up,
     missing,
     plain,
@@ -78,7 +79,7 @@ class RedisConnection:
 
 
 def connect(
-    database: Database, address: Address, password: str | None, *, read_only: bool
+    database: Database, address: Address, password: str | None, *, purpose: Purpose
 ) -> Connection:
     """Raises Errored: the extra is missing, nobody answers, or the login is refused."""
     try:
@@ -116,4 +117,4 @@ def connect(
         made.connect()
     except (redis.exceptions.RedisError, OSError) as fault:
         raise Errored(str(fault) or type(fault).__name__) from fault
-    return RedisConnection(made, read_only=read_only)
+    return RedisConnection(made, read_only=purpose == "read")

@@ -15,16 +15,22 @@ from typing import Protocol
 
 from runbook.errors import Errored, InDoubt, NotFound, Refused
 from runbook.model.actions import ActionKey, ActionResult, ExecuteSql
-from runbook.model.database import Database, QueryResult
+from runbook.model.database import Database, Engine, QueryResult
 from runbook.model.endpoints import Endpoints
 from runbook.model.inventory import Inventory
 from runbook.model.ports import Resolution
 from runbook.model.secrets import MARK, Redactor
-from runbook.transports.database.driver import Address, Connection, Lost
+from runbook.transports.database.driver import Address, Connection, Lost, Purpose
 from runbook.transports.database.tunnel import Tunnel
 from runbook.transports.net_dial import SocketLike
 
 _OPENERS = 8
+_TRANSACTION: dict[Engine, tuple[str, str]] = {
+    "postgres": ("BEGIN", "ROLLBACK"), "mysql": ("START TRANSACTION", "ROLLBACK"),
+    # A command that would be refused is refused when it is queued.
+    "redis": ("MULTI", "DISCARD"),
+}
+"""Beginning and end of a transaction that leaves nothing behind."""
 
 
 class Secrets(Protocol):
@@ -155,6 +161,8 @@ class _Server:
         raise Errored(f"{self._label} does not answer ({lost})") from lost
 
     def perform(self, action: ExecuteSql) -> ActionResult:
+        if action.refused_with:
+            return self._try(action)
         with self._act_lock:
             last = QueryResult()
             session = self._actor()
@@ -176,6 +184,35 @@ class _Server:
         return ActionResult(
             ok=True, detail=f"{self._label}: {_short(action.statements[-1])}",
             data={"columns": list(last.columns), "rows": [list(row) for row in last.rows]},
+        )
+
+    def _try(self, action: ExecuteSql) -> ActionResult:
+        """A trial. Raises Errored: nobody can tell what the server would have said, and its
+        transaction has ended with the session."""
+        session = self._connect("client")
+        begin, end = _TRANSACTION[self._database.engine]
+        try:
+            for statement in (begin, *action.statements):
+                result = self._told(session.execute(self._real(statement), action.timeout))
+                if not result.ok:
+                    break
+            session.execute(end, action.timeout)
+        except Lost as fault:
+            raise Errored(f"{self._label} neither took nor refused a write ({fault})") from fault
+        finally:
+            session.close()
+        asked = _short(action.statements[-1])
+        if result.ok:
+            return ActionResult(
+                ok=False, detail=f"{self._label} takes writes: it accepted {asked!r}, which was "
+                "rolled back", data={"code": ""},
+            )
+        refused = result.code in action.refused_with
+        said = f"{self._label} refused {asked!r}" + (
+            "" if refused else ", but for another reason, which proves nothing"
+        )
+        return ActionResult(
+            ok=refused, detail=f"{said}: {result.error}", data={"code": result.code}
         )
 
     def close(self) -> None:
@@ -202,7 +239,7 @@ class _Server:
             if self._acting is not None:
                 self._acting.close()
                 self._acting = None
-            self._acting = self._connect(read_only=False)
+            self._acting = self._connect("act")
         return self._acting
 
     @contextmanager
@@ -213,7 +250,7 @@ class _Server:
             session.close()
             session = None
         if session is None:
-            session = self._connect(read_only=True)
+            session = self._connect("read")
         try:
             yield session
         except BaseException:
@@ -222,7 +259,7 @@ class _Server:
         with self._lock:
             self._reading.append(session)
 
-    def _connect(self, *, read_only: bool) -> Connection:
+    def _connect(self, purpose: Purpose) -> Connection:
         database = self._database
         with self._lock:
             if self._place is None:
@@ -233,7 +270,7 @@ class _Server:
         try:
             made: Connection = driver.connect(
                 database, place.address if isinstance(place, Tunnel) else place, password,
-                read_only=read_only,
+                purpose=purpose,
             )
         except Errored as fault:
             why = place.fault if isinstance(place, Tunnel) and place.fault else fault
