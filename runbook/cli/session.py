@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -165,16 +166,21 @@ def _faults(
 
 def _drive(ctx: RunContext, *, back: bool = False) -> Driven:
     """Open everything, then drive. On the way back one dead host must not keep the others from
-    being restored: what cannot be opened is noted, and fails its own steps alone."""
+    being restored: what cannot be opened is noted, and fails its own steps alone. A database that
+    is down may have been stopped by the run itself, so once it has begun that is noted, too."""
+    begun = any(node.intended for node in ctx.state.nodes.values())
+    hosts = partial(ctx.world.prepare, *hosts_of(ctx.plan))
+    databases = ctx.world.prepare_databases
     with _interrupts(ctx):
-        try:
-            ctx.world.prepare(*hosts_of(ctx.plan))
-        except Errored as fault:
-            why = f"not everything could be opened beforehand: {fault.message}"
-            if not back:
-                ctx.append(Draft("held", data={"why": why}))
-                return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
-            ctx.append(Draft("note", data={"text": why}))
+        for prepare, must in ((hosts, not back), (databases, not back and not begun)):
+            try:
+                prepare()
+            except Errored as fault:
+                why = f"not everything could be opened beforehand: {fault.message}"
+                if must:
+                    ctx.append(Draft("held", data={"why": why}))
+                    return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
+                ctx.append(Draft("note", data={"text": why}))
         driven = drive(ctx)
         _tidy(ctx)
         return driven

@@ -231,10 +231,12 @@ class World(Protocol):
         """Raises NotFound for a database that is not declared."""
 
     def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
-        """Open every host and prove each ``run_as`` on it, and open every database that is not
-        declared as ``later``, before anything is changed.
+        """Open every host and prove each ``run_as`` on it, before anything is changed.
 
         Raises Errored naming all that could not be opened."""
+
+    def prepare_databases(self) -> None:
+        """The same for every database that is not declared as ``later``."""
 
     def tidy(self, *, keep_saved: bool) -> None:
         """Remove what the run left on the hosts and no longer needs there."""

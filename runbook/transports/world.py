@@ -93,6 +93,8 @@ class TransportWorld:
     def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
         self.secrets.prove(self.secrets.names)
         self.pool.prepare(hosts, run_as)
+
+    def prepare_databases(self) -> None:
         self._databases.prepare()
 
     def redact(self, text: str) -> str:

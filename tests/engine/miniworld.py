@@ -133,6 +133,9 @@ class MiniWorld:
     def prepare(self, hosts: object, run_as: object) -> None:
         """Nothing to open."""
 
+    def prepare_databases(self) -> None:
+        """None either."""
+
     def redact(self, text: str) -> str:
         return text
 

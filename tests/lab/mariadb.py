@@ -49,6 +49,7 @@ def databases() -> str:
         f"'host={MACHINES[host]} user=replicator password=db'}}"
         for name, host in (("east", OLD), ("west", NEW))
     ]
+    lines.append(f"  east-app: {{engine: mysql, host: {OLD}, user: app, password: db}}")
     return "\n".join(lines) + "\n"
 
 

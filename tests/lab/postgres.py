@@ -78,6 +78,7 @@ def databases() -> str:
             f"data_directory: {DATA}, bin_directory: {programs()}, run_as: postgres, "
             f"replication: 'host={MACHINES[host]} user=replicator passfile={SOCKETS}/.pgpass'}}"
         )
+    lines.append(f"  east-app: {{engine: postgres, host: {OLD}, user: app, password: db}}")
     return "\n".join(lines) + "\n"
 
 
@@ -92,6 +93,11 @@ def ask(lab: Lab, host: str, *statements: str) -> str:
 def ids(lab: Lab, host: str) -> set[int]:
     """The orders that the server on a host has."""
     return {int(line) for line in ask(lab, host, "SELECT id FROM orders").split()}
+
+
+def running(lab: Lab, host: str) -> bool:
+    status = f"runuser -u postgres -- {programs()}/pg_ctl -D {DATA} status"
+    return lab[host].run(status, check=False).returncode == 0
 
 
 def rot(lab: Lab, host: str, file: str, this: str, that: str) -> None:

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
+import pytest
+
 from runbook.errors import ExitCode
 from runbook.model.state import NodeState, RunPhase
 from tests.lab.lab import Lab
@@ -102,6 +104,87 @@ def is_not_promoted(lab: Lab, runs: Runs, steps: str, writer: Writer, ids: Ids) 
     finally:
         lab.heal()
     _none_lost(lab, writer, ids)
+
+
+GATE = "  - {id: go, kind: gate.approve, with: {question: Go on?}}\n"
+
+
+def comes_back_when_its_controller_is_killed(
+    lab: Lab, runs: Runs, freeze: str, after: str, writer: Writer, ids: Ids
+) -> None:
+    """``freeze`` has a lease of 4 s; ``after`` is what must not follow once it has ended."""
+    with writer:
+        controller = runs.start(freeze + GATE + after)
+        wait_for("the question is asked", runs.asked)
+        frozen = len(writer.acknowledged)
+        # Alive, it keeps the freeze for longer than the lease.
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_for("a write", lambda: len(writer.acknowledged) > frozen, patience=6)
+        controller.kill()
+        controller.wait()
+        wait_for("writes come back", lambda: len(writer.acknowledged) > frozen + 10, patience=8)
+        # Who comes back later is not allowed to go on as if nothing had happened.
+        assert runs.command("approve", "go")[0] == ExitCode.OK
+        code, state, text = runs.command("resume", "--plain")
+        assert (code, state.phase) == (ExitCode.HELD, RunPhase.HELD), text
+        assert "dead man's switch of east fired" in text or "east takes writes" in text
+        code, state, text = runs.rollback()
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+    assert writer.acknowledged <= ids(lab, OLD)
+
+
+def stays_frozen_after_the_promotion(
+    lab: Lab, runs: Runs, promoted: str, rest: str, writer: Writer, ids: Ids,
+    old_takes_writes: Callable[[], bool],
+) -> None:
+    """The controller is killed right after the promotion: nothing comes back on the old side."""
+    with writer:
+        writer.more(5)
+        controller = runs.start(promoted + GATE + rest)
+        wait_for("the question is asked", runs.asked)
+        controller.kill()
+        controller.wait()
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_for("the old side is open again", old_takes_writes, patience=6)
+        assert runs.command("approve", "go")[0] == ExitCode.OK
+        code, state, text = runs.command("resume", "--plain")
+        assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+        writer.more(10)
+        known = set(writer.acknowledged)
+        assert known <= ids(lab, NEW)
+        code, state, text = runs.rollback()
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+    _none_lost(lab, writer, ids)
+
+
+def a_freeze_is_proven(
+    runs: Runs, freeze: str, sentinel: str, cheat: Callable[[], object] | None = None
+) -> None:
+    """``cheat`` writes although the server is frozen. Leaves everything as it was."""
+    code, state, text = runs.run(freeze + sentinel)
+    assert code == ExitCode.OK, text
+    assert "a write was refused, and east stood still" in state.nodes["proof"].detail
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    code, _, text = runs.run(sentinel, head=BACK)
+    assert code == ExitCode.ROLLED_BACK, text
+    assert "takes writes: it accepted" in text
+    if cheat is None:
+        return
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.05):
+            cheat()
+
+    cheater = threading.Thread(target=write)
+    cheater.start()
+    try:
+        code, _, text = runs.run(freeze + sentinel, head=BACK)
+    finally:
+        stop.set()
+        cheater.join()
+    assert code == ExitCode.ROLLED_BACK, text
+    assert "somebody gets past the freeze" in text
 
 
 def _none_lost(lab: Lab, writer: Writer, ids: Ids) -> None:

@@ -18,9 +18,12 @@ from tests.lab.switchover import (
     BACK,
     NEW,
     OLD,
+    a_freeze_is_proven,
+    comes_back_when_its_controller_is_killed,
     fails_and_is_as_before,
     is_not_promoted,
     moves_and_comes_back,
+    stays_frozen_after_the_promotion,
 )
 
 pytestmark = [*marks, without("mariadbd")]
@@ -93,3 +96,41 @@ def test_both_sides_are_compared_and_what_differs_is_told_by_table_and_key(
     code, state, text = runs.run(FROZEN + COMPARE % "exclude: parts", head=BACK)
     assert code == ExitCode.OK, text
     assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+
+
+LEASED = "  - {id: freeze, kind: mysql.freeze, with: {database: east, lease: 4s}}\n"
+PROMOTE = "  - {id: promote, kind: mysql.promote, with: {database: west, old: east}}\n"
+
+
+def test_a_controller_that_is_killed_after_the_freeze_does_not_keep_it(
+    pair: Lab, runs: Runs
+) -> None:
+    comes_back_when_its_controller_is_killed(
+        pair, runs, LEASED, PROMOTE, MariadbWriter(pair), ids
+    )
+
+
+def test_after_a_promotion_nothing_comes_back_on_the_old_side(pair: Lab, runs: Runs) -> None:
+    stays_frozen_after_the_promotion(pair, runs, LEASED + (
+        "  - {id: caught-up, kind: mysql.catch_up, with: {primary: east, replica: west}}\n"
+    ) + PROMOTE, (
+        "  - {id: thaw, kind: mysql.thaw, with: {database: west}}\n"
+        "  - {id: rejoin, kind: mysql.rejoin, with: {database: east, primary: west}}\n"
+    ), MariadbWriter(pair), ids,
+        lambda: mariadb.ask(pair, OLD, "SELECT @@GLOBAL.read_only") != "1\n")
+
+
+def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
+    pair: Lab, runs: Runs
+) -> None:
+    mariadb.ask(pair, OLD, "CREATE TABLE shop.sentinel (at TIMESTAMP(6) DEFAULT NOW(6)); "
+                "CREATE TABLE shop.cheated (n INT AUTO_INCREMENT PRIMARY KEY)")
+    proof = ("  - {id: proof, kind: writes.sentinel, with: {database: east, client: %s, "
+             "table: shop.sentinel, still: 300ms}}\n")
+    a_freeze_is_proven(runs, FROZEN, proof % "east-app", lambda: mariadb.ask(
+        pair, OLD, "INSERT INTO shop.cheated VALUES ()"
+    ))
+    # A login that the freeze does not bind proves nothing, and is told.
+    text = runs.run(FROZEN + proof % "east", head=BACK)[2]
+    assert "takes writes: it accepted" in text
+    assert mariadb.ask(pair, OLD, "SELECT COUNT(*) FROM shop.sentinel") == "0\n"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import ExitCode
-from runbook.model.state import RunPhase
 from tests.lab import postgres
 from tests.lab.lab import Lab
 from tests.lab.needs import marks
@@ -20,9 +19,12 @@ from tests.lab.switchover import (
     NEW,
     OLD,
     PASSWORD,
+    a_freeze_is_proven,
+    comes_back_when_its_controller_is_killed,
     fails_and_is_as_before,
     is_not_promoted,
     moves_and_comes_back,
+    stays_frozen_after_the_promotion,
 )
 
 pytestmark = [*marks, pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL here")]
@@ -53,30 +55,43 @@ def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: 
 
 FREEZE = "  - {id: freeze, kind: postgres.freeze, with: {database: east, lease: 4s}}\n"
 FENCE = "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
-GATE = "  - {id: go, kind: gate.approve, with: {question: Go on?}}\n"
 
 
 def test_a_controller_that_is_killed_after_the_freeze_does_not_keep_it(
     pair: Lab, runs: Runs
 ) -> None:
-    with PostgresWriter(pair) as writer:
-        controller = runs.start(FREEZE + GATE + FENCE)
-        wait_for("the question is asked", runs.asked)
-        frozen = len(writer.acknowledged)
-        # Alive, it keeps the freeze for longer than the lease.
-        with pytest.raises(AssertionError, match="in vain"):
-            wait_for("a write", lambda: len(writer.acknowledged) > frozen, patience=6)
-        controller.kill()
-        controller.wait()
-        wait_for("writes come back", lambda: len(writer.acknowledged) > frozen + 10, patience=8)
-        # Who comes back later is not allowed to go on as if nothing had happened.
-        assert runs.command("approve", "go")[0] == ExitCode.OK
-        code, state, text = runs.command("resume", "--plain")
-        assert (code, state.phase) == (ExitCode.HELD, RunPhase.HELD), text
-        assert "dead man's switch of east fired" in text and "writes came back" in text
-        code, state, text = runs.rollback()
-        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
-    assert writer.acknowledged <= ids(pair, OLD)
+    comes_back_when_its_controller_is_killed(
+        pair, runs, FREEZE, FENCE, PostgresWriter(pair), ids
+    )
+
+
+def test_after_a_promotion_nothing_comes_back_on_the_old_side(pair: Lab, runs: Runs) -> None:
+    stays_frozen_after_the_promotion(pair, runs, FREEZE + FENCE + (
+        "  - {id: caught-up, kind: postgres.catch_up, with: {primary: east, standby: west}}\n"
+        "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n"
+    ), (
+        "  - {id: thaw, kind: postgres.thaw, with: {database: west}}\n"
+        "  - {id: rejoin, kind: postgres.rejoin, with: {database: east, primary: west}}\n"
+    ), PostgresWriter(pair), ids, lambda: postgres.running(pair, OLD))
+
+
+def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
+    pair: Lab, runs: Runs
+) -> None:
+    proof = ("  - {id: proof, kind: writes.sentinel, with: {database: east, client: east-app, "
+             "still: 300ms}}\n")
+    _, state, text = runs.run(proof, head=BACK)
+    assert "east-app sees no table runbook_sentinel" in state.nodes["proof"].detail, text
+    postgres.ask(pair, OLD, "CREATE TABLE runbook_sentinel (at timestamptz DEFAULT now())",
+                 "CREATE TABLE cheated (n serial PRIMARY KEY)")
+    text = runs.run(proof, head=BACK)[2]
+    assert "for another reason, which proves nothing" in text
+    postgres.ask(pair, OLD, "GRANT INSERT ON runbook_sentinel TO app")
+    freeze = "  - {id: freeze, kind: postgres.freeze, with: {database: east}}\n"
+    a_freeze_is_proven(runs, freeze, proof, lambda: postgres.ask(
+        pair, OLD, "SET default_transaction_read_only = off", "INSERT INTO cheated DEFAULT VALUES"
+    ))
+    assert postgres.ask(pair, OLD, "SELECT count(*) FROM runbook_sentinel") == "0"
 
 
 STEPS = ("freeze", "drained", "fence", "caught-up", "promote", "thaw", "rejoin")

@@ -18,9 +18,12 @@ from tests.lab.switchover import (
     BACK,
     NEW,
     OLD,
+    a_freeze_is_proven,
+    comes_back_when_its_controller_is_killed,
     fails_and_is_as_before,
     is_not_promoted,
     moves_and_comes_back,
+    stays_frozen_after_the_promotion,
 )
 
 pytestmark = [*marks, without("redis-server")]
@@ -94,3 +97,31 @@ def test_both_sides_are_compared_and_what_differs_is_told_by_key(pair: Lab, runs
     ask(pair, NEW, "replicaof", "no", "one")
     ask(pair, NEW, "replicaof", MACHINES[OLD], "6379")
     lab_redis.wait_until_following(pair)
+
+
+LEASED = "  - {id: freeze, kind: redis.freeze, with: {database: east, lease: 4s}}\n"
+PROMOTE = "  - {id: promote, kind: redis.promote, with: {database: west, old: east}}\n"
+
+
+def test_a_controller_that_is_killed_after_the_freeze_does_not_keep_it(
+    pair: Lab, runs: Runs
+) -> None:
+    comes_back_when_its_controller_is_killed(pair, runs, LEASED, PROMOTE, RedisWriter(pair), ids)
+
+
+def test_after_a_promotion_nothing_comes_back_on_the_old_side(pair: Lab, runs: Runs) -> None:
+    stays_frozen_after_the_promotion(pair, runs, LEASED + (
+        "  - {id: caught-up, kind: redis.catch_up, with: {primary: east, replica: west}}\n"
+    ) + PROMOTE, (
+        "  - {id: thaw, kind: redis.thaw, with: {database: west}}\n"
+        "  - {id: rejoin, kind: redis.rejoin, with: {database: east, primary: west}}\n"
+    ), RedisWriter(pair), ids,
+        lambda: "1000" not in ask(pair, OLD, "config", "get", "min-replicas-to-write"))
+
+
+def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
+    pair: Lab, runs: Runs
+) -> None:
+    proof = "  - {id: proof, kind: writes.sentinel, with: {database: east, still: 300ms}}\n"
+    a_freeze_is_proven(runs, FROZEN, proof)
+    assert ask(pair, OLD, "exists", "runbook_sentinel") == "0\n"
