@@ -58,13 +58,13 @@ def begin_rollback(
         names = ", ".join(refused)
         raise Refused(
             f"{names} is past the point of no return",
-            hint="what happened since cannot be taken back without loss; accept it by name with "
+            hint="What happened since cannot be taken back without loss; accept it by name with "
             + _accepting(refused),
         )
     lost = losses(ctx, (s for s in to_undo(ctx.state, to) if s.id not in accepted))
     if lost:
         raise Refused(
-            "; ".join(lost.values()), hint="nothing was undone; accept it by name with "
+            "; ".join(lost.values()), hint="Nothing was undone. Accept it by name with "
             + _accepting(lost),
         )
     ctx.append(Draft("rollback_started", data={

@@ -47,6 +47,9 @@ class Dialect(Protocol):
     def bound(self, table: Table, after: Key | None, size: int) -> str:
         """The key of the last row of a piece of that size; no row: the piece is the last."""
 
+    def last(self, table: Table, after: Key | None) -> str:
+        """The last key of the table, where it comes after that one; else no row."""
+
     def digest(self, table: Table, after: Key | None, upto: Key | None) -> str:
         """Number of rows in a range, and a digest that is the same for the same rows."""
 
@@ -104,7 +107,11 @@ class Walk:
     def __init__(
         self, dialect: Dialect, left: DatabaseReads, right: DatabaseReads, found: Found, *,
         only: Sequence[str] = (), exclude: Sequence[str] = (), size: int = 10_000,
+        one_sided: bool = False,
     ) -> None:
+        """``one_sided``: it is about rows of the left side alone, and about all of them: rows
+        that only the right one has do not count, and it does not end once enough differ."""
+        self._one_sided = one_sided
         self._dialect = dialect
         self._sides = (left, right)
         self._names = (left.database.name, right.database.name)
@@ -137,11 +144,18 @@ class Walk:
             if name > self.found.table:
                 self.found.table, self.found.after, self.found.ended = name, None, False
             yield from self._table(name)
-            if self.found.differing >= ENOUGH:
+            if self._enough:
                 return
+
+    @property
+    def _enough(self) -> bool:
+        return not self._one_sided and self.found.differing >= ENOUGH
 
     def _table(self, name: str) -> Iterator[int]:
         here, there = self._here.get(name), self._there.get(name)
+        if here is None and self._one_sided:
+            self.found.ended = True
+            return
         if here is None or there is None:
             self._differs(name, why=f"it is only on {self._names[there is not None]}")
             self.found.ended = True
@@ -151,9 +165,14 @@ class Walk:
             self._differs(name, why=f"its columns are not the same: {', '.join(odd[:SHOWN])}")
             self.found.ended = True
             return
-        while not self.found.ended and self.found.differing < ENOUGH:
+        while not self.found.ended and not self._enough:
             after = None if self.found.after is None else tuple(self.found.after)
             upto = self._bound(here, after)
+            if upto is None and self._one_sided and here.key:
+                upto = self._first(self._dialect.last(here, after))
+                if upto is None:
+                    self.found.ended = True
+                    return
             rows = self._piece(here, after, upto)
             self.found.rows += rows
             self.found.pieces += 1
@@ -162,10 +181,10 @@ class Walk:
             yield rows
 
     def _bound(self, table: Table, after: Key | None) -> Key | None:
-        if not table.key:
-            return None
-        told = answer(self._sides[0], self._dialect.bound(table, after, self._size),
-                      timeout=_PATIENCE)
+        return self._first(self._dialect.bound(table, after, self._size)) if table.key else None
+
+    def _first(self, statement: str) -> Key | None:
+        told = answer(self._sides[0], statement, timeout=_PATIENCE)
         return tuple(map(str, told.rows[0])) if told.rows else None
 
     def _piece(self, table: Table, after: Key | None, upto: Key | None) -> int:
@@ -193,7 +212,7 @@ class Walk:
             for rows in self._ask(_rows(statement))
         )
         lacking = [key for key in one if key not in other]
-        extra = [key for key in other if key not in one]
+        extra = [] if self._one_sided else [key for key in other if key not in one]
         changed = [key for key, digest in one.items() if other.get(key, digest) != digest]
         if not lacking and not extra and not changed:
             return  # It was being written to when the digests were made, and is the same now.
@@ -248,3 +267,53 @@ def in_words(difference: Mapping[str, Any], left: str, right: str) -> str:
     if not parts:
         parts = [f"{difference['here']} rows on {left} and {difference['there']} on {right}"]
     return f"{where}, {difference['keys']}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Rows of one side that another one would not have, counted."""
+
+    rows: int
+    words: str
+    exact: bool
+
+
+def missing(walk: Any, left: str, right: str, goes_on: Callable[[], bool]) -> Missing:
+    """Count the rows of the left side that the right one lacks, or has otherwise. It ends early,
+    with what it has by then, when ``goes_on`` says so."""
+    exact = True
+    for _ in walk.pieces():
+        if not goes_on():
+            exact = False
+            break
+    by_table: dict[str, list[Mapping[str, Any]]] = {}
+    for one in walk.found.differences:
+        by_table.setdefault(str(one["table"]), []).append(one)
+    total, parts = 0, []
+    for table, all_of_it in by_table.items():
+        rows, words = _of_table(all_of_it, right)
+        total += rows
+        parts.append(f"{table}: {words}")
+        exact = exact and all("lacking" in one or "why" in one for one in all_of_it)
+    more = f"; and {len(parts) - 10} more tables" if len(parts) > 10 else ""
+    words = "; ".join(parts[:10]) + more if parts else "no row"
+    limit = "" if exact else f" (at least: not everything on {left} could be counted)"
+    return Missing(total, words + limit, exact)
+
+
+def _of_table(differences: Sequence[Mapping[str, Any]], right: str) -> tuple[int, str]:
+    lacking = sum(one.get("lacking", 0) for one in differences)
+    changed = sum(one.get("changed", 0) for one in differences)
+    whole = sum(max(0, one["here"] - one["there"]) for one in differences
+                if "lacking" not in one and "here" in one)
+    keys = [key for one in differences for key in one.get("lacking_keys", ())][:SHOWN]
+    words = []
+    if lacking:
+        dots = ", …" if lacking > len(keys) else ""
+        words.append(f"{lacking} that {right} lacks ({'; '.join(keys)}{dots})")
+    if changed:
+        words.append(f"{changed} that {right} has otherwise")
+    if whole:
+        words.append(f"{whole} more than on {right}")
+    words += [str(one["why"]) for one in differences if "why" in one]
+    return lacking + changed + whole, ", ".join(words) or "differs"

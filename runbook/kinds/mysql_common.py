@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from runbook.errors import Refused
@@ -23,7 +24,8 @@ FREEZE = (
 
 def state(mysql: DatabaseReads) -> dict[str, Any]:
     """``role`` (primary or replica), ``of`` (its primary's host), ``running`` (both threads of
-    replication), ``read_only``, ``gtid`` (everything it has). Raises Errored, Refused."""
+    replication), ``read_only``, ``gtid`` (everything it has), ``has`` (the last sequence of each
+    ``domain-server``). Raises Errored, Refused."""
     version = str(answer(mysql, "SELECT VERSION()").value)
     if "MariaDB" not in version:
         raise Refused(
@@ -32,8 +34,9 @@ def state(mysql: DatabaseReads) -> dict[str, Any]:
             hint="use sql.query and sql.assert for it",
         )
     # What it wrote itself and what it replayed; the greater of both in each domain.
-    read_only, binlog, replayed = answer(
-        mysql, "SELECT @@GLOBAL.read_only, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_slave_pos"
+    read_only, binlog, replayed, every = answer(
+        mysql, "SELECT @@GLOBAL.read_only, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_slave_pos, "
+        "@@GLOBAL.gtid_binlog_state"
     ).rows[0]
     followed = answer(mysql, "SHOW ALL SLAVES STATUS").dicts()
     one = followed[0] if followed else {}
@@ -42,20 +45,36 @@ def state(mysql: DatabaseReads) -> dict[str, Any]:
         "running": one.get("Slave_IO_Running") == one.get("Slave_SQL_Running") == "Yes",
         "read_only": bool(int(read_only)),
         "gtid": _together(str(binlog or ""), str(replayed or "")),
+        "has": _by_origin(str(binlog or ""), str(replayed or ""), str(every or "")),
         "error": str(one.get("Last_SQL_Error") or one.get("Last_IO_Error") or ""),
     }
 
 
-def lacks(primary: str, replica: str) -> str:
-    """Which transactions of a primary a replica lacks, in words; empty: none.
+def lacks(primary: Mapping[str, Any], replica: Mapping[str, Any]) -> str:
+    """Which transactions of a primary a replica lacks, in words; empty: none. Both are given as
+    :func:`state` tells them.
 
-    A position is ``domain-server-sequence``, one a domain, separated by commas."""
-    has = _sequences(replica)
-    missing = [
-        f"{sequence - has.get(domain, 0)} of domain {domain}"
-        for domain, sequence in _sequences(primary).items() if sequence > has.get(domain, 0)
-    ]
+    A position is ``domain-server-sequence``, one a domain, separated by commas. A sequence counts
+    only with its server: what another server has written on top says nothing."""
+    missing = []
+    for one in filter(None, str(primary["gtid"]).split(",")):
+        domain, number, sequence = one.split("-")
+        reached = replica["has"].get(f"{domain}-{number}", 0)
+        if int(sequence) > reached:
+            missing.append(f"up to {one}" + (f", from {reached}" if reached else ""))
     return ", ".join(missing)
+
+
+def own_since(gtid: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What a server has written after a position that another one lacks, in words; empty: none."""
+    reached = {entry.split("-")[0]: int(entry.split("-")[2]) for entry in gtid.split(",") if entry}
+    own = []
+    for origin, sequence in one["has"].items():
+        domain, _, number = origin.partition("-")
+        from_ = max(reached.get(domain, 0), other["has"].get(origin, 0))
+        if sequence > from_:
+            own.append(f"{domain}-{number}-{sequence}")
+    return ", ".join(own)
 
 
 def _together(*positions: str) -> str:
@@ -69,9 +88,13 @@ def _together(*positions: str) -> str:
     return ",".join(best[domain] for domain in sorted(best))
 
 
-def _sequences(gtid: str) -> dict[int, int]:
-    parts = [one.strip().split("-") for one in gtid.split(",") if one.strip()]
-    return {int(domain): int(sequence) for domain, _, sequence in parts}
+def _by_origin(*positions: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in ",".join(filter(None, positions)).split(","):
+        if one:
+            origin, _, sequence = one.strip().rpartition("-")
+            found[origin] = max(found.get(origin, 0), int(sequence))
+    return found
 
 
 def execute(name: str, *statements: str) -> ExecuteSql:

@@ -62,9 +62,12 @@ class MysqlDialect:
         return found
 
     def bound(self, table: Table, after: Key | None, size: int) -> str:
-        order = ", ".join(f"{_full(table)}.{_name(column)}" for column, _ in table.key)
         return (f"SELECT {_texts(table)} FROM {_full(table)}{_where(table, after, None)} "
-                f"ORDER BY {order} LIMIT 1 OFFSET {size - 1}")
+                f"ORDER BY {_order(table)} LIMIT 1 OFFSET {size - 1}")
+
+    def last(self, table: Table, after: Key | None) -> str:
+        return (f"SELECT {_texts(table)} FROM {_full(table)}{_where(table, after, None)} "
+                f"ORDER BY {_order(table, ' DESC')} LIMIT 1")
 
     def digest(self, table: Table, after: Key | None, upto: Key | None) -> str:
         lanes = ", ':', ".join(
@@ -76,10 +79,15 @@ class MysqlDialect:
 
     def rows(self, table: Table, after: Key | None, upto: Key | None, limit: int) -> str:
         return (f"SELECT {_texts(table)}, {_row(table)} FROM {_full(table)}"
-                f"{_where(table, after, upto)} LIMIT {limit}")
+                f"{_where(table, after, upto)} ORDER BY {_order(table)} LIMIT {limit}")
 
 
 DIALECT: Dialect = MysqlDialect()
+
+
+def _order(table: Table, way: str = "") -> str:
+    """With the table's name: the texts of the result may be called as the columns are."""
+    return ", ".join(f"{_full(table)}.{_name(column)}{way}" for column, _ in table.key)
 
 
 def _row(table: Table) -> str:
@@ -184,12 +192,12 @@ class MysqlCompare(TableComparison):
         if not first["read_only"]:
             return Standing(why=f"{self.primary} takes writes: it has to be frozen first, with "
                             "mysql.freeze")
-        missing = lacks(first["gtid"], second["gtid"])
+        missing = lacks(first, second)
         if missing:
             why = f" ({second['error']})" if second["error"] else ""
             return Standing(why=f"{self.replica} lacks transactions: {missing}{why}",
                             wait=not second["error"])
-        extra = lacks(second["gtid"], first["gtid"])
+        extra = lacks(second, first)
         if extra:
             return Standing(why=f"{self.replica} has transactions of its own that "
                             f"{self.primary} lacks: {extra}")

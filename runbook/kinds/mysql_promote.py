@@ -7,15 +7,20 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.errors import Errored, Refused
+from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds._dead_mans_switch import disarm, present
 from runbook.kinds._shared import CheckKind
-from runbook.kinds.mysql_common import execute, follow, lacks, state, wait_for
+from runbook.kinds.mysql_common import execute, follow, lacks, own_since, state, wait_for
+from runbook.kinds.mysql_compare import DIALECT
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
+
+_COUNTING = 60.0
+"""Seconds that rows which would be lost are counted, at most."""
 
 
 class MysqlCatchUp(CheckKind):
@@ -48,7 +53,7 @@ class MysqlCatchUp(CheckKind):
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         first, second = after.evidence["primary"], after.evidence["replica"]
-        missing = lacks(first["gtid"], second["gtid"])
+        missing = lacks(first, second)
         if not missing:
             return Verdict(
                 ok=True, seen=f"{self.replica} has everything up to {first['gtid']}",
@@ -69,9 +74,15 @@ class MysqlPromote(Kind):
 
     Undone without losing a write that the new primary has taken since: frozen again by the undo of
     the thaw, it is followed by the old one until that has everything; then it follows in its turn.
+
+    Where the old one has transactions of its own since, neither can follow the other any more. Then
+    going back loses what the new one has taken: those rows are counted and shown before anything
+    is undone, and the way back waits until `--accept-loss` names this step. The old one is the
+    primary again, with its own; the new one stays frozen and has to be made anew from it.
     """
 
     name: ClassVar[str] = "mysql.promote"
+    may_lose: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.5
     estimate_undo: ClassVar[float | None] = 5.0
@@ -108,7 +119,7 @@ class MysqlPromote(Kind):
             raise Refused(
                 f"{self.old} takes writes: they would be lost", hint="freeze it, with mysql.freeze"
             )
-        missing = lacks(old["gtid"], new["gtid"])
+        missing = lacks(old, new)
         if missing:
             raise Refused(
                 f"{self.database} lacks transactions of {self.old} ({missing}): acknowledged "
@@ -129,6 +140,25 @@ class MysqlPromote(Kind):
         """What it does depends on what the new side has taken since: see :meth:`undo_from`."""
         return self.undo_from(before, before)
 
+    def loss(self, before: Observation, reads: Reads) -> Loss | None:
+        if before.state.get("role") != "replica":
+            return None
+        own = _own(before, self.observe(reads))
+        if not own:
+            return None
+        new, old = (reads.database(name) for name in (self.database, self.old))
+        walk = Walk(DIALECT, new, old, Found(), size=5000, one_sided=True)
+        end = reads.now() + _COUNTING
+        try:
+            lost = missing(walk, self.database, self.old, lambda: reads.now() < end)
+        finally:
+            walk.close()
+        return Loss(
+            what=f"{self.old} has transactions of its own since {self.database} was promoted "
+            f"({own}), so it cannot follow any more; going back loses what {self.database} alone "
+            f"has: {lost.rows} rows: {lost.words}", rows=lost.rows,
+        )
+
     def undo_from(
         self, before: Observation, now: Observation
     ) -> tuple[Action, ...] | Irreversible:
@@ -140,6 +170,12 @@ class MysqlPromote(Kind):
                 why="`replication` of both databases has to be known to follow each other"
             )
         seen = now.evidence["new"]
+        own = _own(before, now)
+        if own:
+            return Irreversible(
+                why=f"{self.old} has transactions that {self.database} lacks ({own}), so neither "
+                f"can follow the other: {self.database} has to be made anew from {self.old}"
+            )
         if not seen["read_only"]:
             raise Errored(
                 f"{self.database} takes writes, so nobody can say when {self.old} has them all",
@@ -150,6 +186,13 @@ class MysqlPromote(Kind):
             execute(old.name, *back, wait_for(seen["gtid"]), "STOP SLAVE", "RESET SLAVE ALL"),
             execute(new.name, *follow(old, demoted=True)),
         )
+
+
+def _own(before: Observation, now: Observation) -> str:
+    """What the old primary has written since the promotion that the new one lacks, in words."""
+    if now.state["role"] != "primary":
+        return ""
+    return own_since(before.evidence["old"]["gtid"], now.evidence["old"], now.evidence["new"])
 
 
 class MysqlRejoin(Kind):
@@ -191,6 +234,12 @@ class MysqlRejoin(Kind):
                           hint="freeze it, with mysql.freeze")
         if leader["role"] != "primary":
             raise Refused(f"{self.primary} is no primary")
+        alone = lacks(own, leader)
+        if alone:
+            raise Refused(
+                f"{self.database} has transactions that {self.primary} lacks ({alone}): it cannot "
+                "follow any more", hint=f"make it anew from {self.primary}",
+            )
         to = unpacked(before.evidence["primary"])
         statements = follow(to, demoted=own["role"] == "primary")
         return Planned(actions=(execute(self.database, *statements),))

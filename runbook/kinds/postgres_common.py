@@ -48,7 +48,14 @@ def running(reads: Reads, database: Database) -> bool:
 
 def shutdown_lsn(reads: Reads, database: Database) -> str | None:
     """Where the last record of a server that was stopped cleanly begins; None where it runs, or
-    crashed (pg_controldata(1))."""
+    crashed."""
+    told = control_file(reads, database)
+    return told["at"] if told["state"] in {"shut down", "shut down in recovery"} else None
+
+
+def control_file(reads: Reads, database: Database) -> dict[str, Any]:
+    """What the files of a server say of it, whether it runs or not (pg_controldata(1)):
+    ``state``, ``at`` (its last checkpoint), ``rewindable``. Raises Errored."""
     directory = shlex.quote(_directory(database))
     done = reads.on(database.host).query(
         f"LC_ALL=C {program(database, 'pg_controldata')} -D {directory}", run_as=database.run_as
@@ -59,11 +66,13 @@ def shutdown_lsn(reads: Reads, database: Database) -> str | None:
             f"({done.stderr.strip()})"
         )
     told = dict(line.partition(":")[::2] for line in done.stdout.splitlines())
-    if told.get("Database cluster state", "").strip() not in {
-        "shut down", "shut down in recovery"
-    }:
-        return None
-    return told["Latest checkpoint location"].strip()
+    return {
+        "state": told["Database cluster state"].strip(),
+        "at": told["Latest checkpoint location"].strip(),
+        # pg_rewind(1) needs either.
+        "rewindable": told["wal_log_hints setting"].strip() == "on"
+        or told["Data page checksum version"].strip() != "0",
+    }
 
 
 def frozen(postgres: DatabaseReads) -> dict[str, Any]:
@@ -118,8 +127,58 @@ def stop(database: Database) -> RunCommand:
                f"{pg_ctl(database)} stop -m fast -w -t {PATIENCE}; fi")
 
 
+def seal(database: Database) -> RunCommand:
+    """Stop a primary for good: whoever starts it gets a standby that follows nobody."""
+    end = stop(database)
+    signal = _signal(database)
+    mark = _as_owner(database, f": >{signal} && sync {signal}")
+    return end.model_copy(update={"script": f"{end.script} || exit 1\n{mark}"})
+
+
+def unseal(database: Database) -> RunCommand:
+    """Start a sealed server as the primary it was, also where somebody has started it since."""
+    begin, end = start(database), stop(database)
+    script = f"[ ! -e {_signal(database)} ] || {{ {end.script}\n}} || exit 1\n"
+    return begin.model_copy(update={
+        "script": f"{script}rm -f {_signal(database)}\n{begin.script}"
+    })
+
+
+def _signal(database: Database) -> str:
+    return shlex.quote(f"{_directory(database)}/standby.signal")
+
+
+def _as_owner(database: Database, script: str) -> str:
+    """What stands for a script as the server's owner where the rest runs as root."""
+    if database.service is None:
+        return script
+    owner = shlex.quote(database.run_as or "postgres")
+    return f"runuser -u {owner} -- sh -c {shlex.quote(script)}"
+
+
+def rewind(database: Database, leader: Database) -> RunCommand:
+    """Make a stopped server's data what it was where another one branched off, so that it can
+    follow that one. Whatever it has written since is discarded. Its own settings are kept."""
+    directory = shlex.quote(_directory(database))
+    source = shlex.quote(f"{leader_info(database, leader)} dbname=postgres")
+    go = (f"LC_ALL=C {program(database, 'pg_rewind')} -D {directory} "
+          f"--source-server={source}")
+    return _on(database, f"""\
+set -e
+kept=$(mktemp -d)
+trap 'rm -rf "$kept"' EXIT
+for file in postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf; do
+  [ ! -e {directory}/"$file" ] || cp -p {directory}/"$file" "$kept"/
+done
+{go} --dry-run
+{go}
+cp -p "$kept"/* {directory}/
+sync
+""")
+
+
 def follow(database: Database, leader: Database) -> RunCommand:
-    """Make a stopped server a standby of another one, and start it."""
+    """Make a server a standby of another one, and start it anew where it ran."""
     directory = shlex.quote(_directory(database))
     conninfo = leader_info(database, leader).replace("'", "''")
     line = shlex.quote(f"primary_conninfo = '{conninfo}'")
@@ -128,11 +187,13 @@ def follow(database: Database, leader: Database) -> RunCommand:
         f"set -e; printf '%s\\n' {line} >> {directory}/postgresql.auto.conf; "
         f"touch {directory}/standby.signal; sync {directory}/postgresql.auto.conf {directory}"
     )
+    end = stop(database)
     if database.service is None:
-        return _on(database, f"{settings}\n{begin.script}")
+        return _on(database, f"{end.script} || exit 1\n{settings}\n{begin.script}")
     owner = shlex.quote(database.run_as or "postgres")
     return begin.model_copy(update={
-        "script": f"runuser -u {owner} -- sh -c {shlex.quote(settings)} && {begin.script}"
+        "script": f"{end.script} && runuser -u {owner} -- sh -c {shlex.quote(settings)} && "
+        f"{begin.script}"
     })
 
 

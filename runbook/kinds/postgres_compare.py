@@ -61,6 +61,11 @@ class PostgresDialect:
         return (f"SELECT {_texts(names)} FROM {_full(table)}{_where(table, after, None)} "
                 f"ORDER BY {', '.join(names)} OFFSET {size - 1} LIMIT 1")
 
+    def last(self, table: Table, after: Key | None) -> str:
+        names = [f"{_full(table)}.{_name(column)}" for column, _ in table.key]
+        return (f"SELECT {_texts(names)} FROM {_full(table)}{_where(table, after, None)} "
+                f"ORDER BY {', '.join(f'{name} DESC' for name in names)} LIMIT 1")
+
     def digest(self, table: Table, after: Key | None, upto: Key | None) -> str:
         # Sorted by digest: the same whatever the order in which the rows were found.
         return (f"SELECT count(*), encode(sha256(coalesce(string_agg(d, ''::bytea ORDER BY d), "
@@ -68,9 +73,9 @@ class PostgresDialect:
                 f"{_where(table, after, upto)}) AS piece")
 
     def rows(self, table: Table, after: Key | None, upto: Key | None, limit: int) -> str:
-        names = [_name(column) for column, _ in table.key]
+        names = [f"{_full(table)}.{_name(column)}" for column, _ in table.key]
         return (f"SELECT {_texts(names)}, encode({_row(table)}, 'hex') FROM {_full(table)}"
-                f"{_where(table, after, upto)} LIMIT {limit}")
+                f"{_where(table, after, upto)} ORDER BY {', '.join(names)} LIMIT {limit}")
 
 
 DIALECT: Dialect = PostgresDialect()

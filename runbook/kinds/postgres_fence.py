@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import disarm
-from runbook.kinds.postgres_common import role, running, shutdown_lsn, start, stop
+from runbook.kinds.postgres_common import role, seal, shutdown_lsn, unseal
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
@@ -23,6 +24,8 @@ class PostgresFence(Kind):
     nothing is lost and this server can follow the new primary later without being rebuilt.
     Where it was not clean the step fails. It also fails, with nothing stopped, where the dead
     man's switch of `postgres.freeze` has fired: writes came back, and it has to be frozen anew.
+    It is marked as a standby, so that it takes no writes either when its machine starts anew and
+    starts it.
 
     Undone by starting it again, and only while the standby has not been promoted: there are never
     two primaries.
@@ -47,23 +50,28 @@ class PostgresFence(Kind):
 
     def observe(self, reads: Reads) -> Observation:
         declared = server(reads, self.database, "postgres").database
-        runs = running(reads, declared)
+        own = role(reads, server(reads, self.database, "postgres"))
         peer = role(reads, server(reads, self.standby, "postgres"))
-        last = None if runs else shutdown_lsn(reads, declared)
+        last = shutdown_lsn(reads, declared) if own == "stopped" else None
         return Observation(
-            state={"running": runs, "standby": peer},
-            evidence={"database": packed(declared), "lsn": last, "run": run_of(reads)},
+            # Stopped, or started since as the standby it is marked as: it takes no writes.
+            state={"primary": own == "primary", "standby": peer},
+            evidence={"database": packed(declared), "role": own, "lsn": last,
+                      "run": run_of(reads)},
             at=reads.now(),
         )
 
     def plan(self, before: Observation) -> Planned:
-        if not before.state["running"]:
+        own = before.evidence["role"]
+        if own == "stopped":
             return Planned(reason=f"already done: {self.database} is stopped")
+        if own == "standby":
+            raise Refused(f"{self.database} is a standby: there is nothing to fence")
         database = unpacked(before.evidence["database"])
-        return Planned(actions=(disarm(database, before.evidence["run"]), stop(database)))
+        return Planned(actions=(disarm(database, before.evidence["run"]), seal(database)))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        if after.state["running"]:
+        if after.evidence["role"] != "stopped":
             return Verdict(ok=False, seen=f"{self.database} still runs")
         last = after.evidence["lsn"]
         if last is None:
@@ -74,15 +82,15 @@ class PostgresFence(Kind):
         )
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
-        if not before.state.get("running"):
+        if not before.state.get("primary"):
             return ()
-        return (start(unpacked(before.evidence["database"])),)
+        return (unseal(unpacked(before.evidence["database"])),)
 
     def undo_from(
         self, before: Observation, now: Observation
     ) -> tuple[Action, ...] | Irreversible:
         """Nothing is started while the other side is the primary, whatever else was accepted."""
-        if now.state["standby"] == "primary" and not now.state["running"]:
+        if now.state["standby"] == "primary" and not now.state["primary"]:
             return Irreversible(
                 why=f"{self.standby} is the primary: starting {self.database} would make two"
             )

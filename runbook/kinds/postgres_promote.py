@@ -7,25 +7,37 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
+from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds.postgres_common import (
     FREEZE,
     PATIENCE,
     back_to,
+    control_file,
     follow,
     frozen,
     hand_over,
     lsn,
     promote_on_machine,
+    rewind,
     role,
     shutdown_lsn,
     stop,
 )
+from runbook.kinds.postgres_compare import DIALECT
 from runbook.kinds.sql_common import DatabaseName, answer, packed, server, unpacked
 from runbook.model.actions import Action, ExecuteSql
+from runbook.model.database import Database
 from runbook.model.kind import Kind
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
+
+_COUNTING = 60.0
+"""Seconds that rows which would be lost are counted, at most."""
+_OTHERS = (
+    "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate "
+    "AND datname <> current_database() AND datname <> 'postgres' ORDER BY 1"
+)
 
 # A promotion that was asked for shows only once it is done, so it must not be left alone before:
 # a rollback would find a standby, as before, that becomes a primary a moment later. The server's
@@ -50,12 +62,18 @@ class PostgresPromote(Kind):
     catches up while writes are refused, is promoted in its turn, the new one follows it again,
     and the old one is stopped as it was. That works because it was stopped cleanly; `replication`
     of both databases says how they follow each other. Writes are refused meanwhile.
+
+    Where the old one has been written to since, on its own, it is rewound first (`pg_rewind`, which
+    needs `wal_log_hints` or checksums, and rights of the `replication` user to read files): what
+    it has that the new one lacks is discarded. Those rows are counted and shown before anything
+    is undone, and the way back waits until `--accept-loss` names this step.
     """
 
     name: ClassVar[str] = "postgres.promote"
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
     estimate_undo: ClassVar[float | None] = 10.0
+    may_lose: ClassVar[bool] = True
     poll: ClassVar[Poll | None] = Poll(every=0.02, timeout=60.0)
     example: ClassVar[str] = """\
 - id: promote
@@ -75,16 +93,19 @@ class PostgresPromote(Kind):
         evidence: dict[str, Any] = {
             "database": packed(new.database), "old": packed(old.database),
         }
-        roles = {"role": role(reads, new), "old": role(reads, old)}
-        if roles["role"] != "stopped":
+        own, other = role(reads, new), role(reads, old)
+        evidence["old_role"] = other
+        if own != "stopped":
             evidence["altered"] = frozen(new)["altered"]
             evidence["sockets"], evidence["replayed"] = answer(
                 new, "SELECT split_part(current_setting('unix_socket_directories'), ',', 1), "
                 "pg_last_wal_replay_lsn()"
             ).rows[0]
-        if roles["old"] == "stopped":
+        if other == "stopped":
             evidence["last"] = shutdown_lsn(reads, old.database)
-        return Observation(state=roles, evidence=evidence, at=reads.now())
+        if own == "primary" and other != "standby":
+            evidence["files"] = control_file(reads, old.database)
+        return Observation(state={"role": own}, evidence=evidence, at=reads.now())
 
     def plan(self, before: Observation) -> Planned:
         if before.state["role"] == "primary":
@@ -97,10 +118,17 @@ class PostgresPromote(Kind):
 
     def _check(self, before: Observation) -> None:
         """Raises Refused where promoting could lose a write, or make a second primary."""
-        if before.state["old"] != "stopped":
+        other = before.evidence["old_role"]
+        if other == "primary":
             raise Refused(
-                f"{self.old} still runs as {before.state['old']}: there would be two primaries",
+                f"{self.old} still runs as primary: there would be two primaries",
                 hint="fence it first, with postgres.fence",
+            )
+        if other == "standby":
+            raise Refused(
+                f"{self.old} runs as a standby: what it last acknowledged can be read only while "
+                "it is stopped",
+                hint="stop it cleanly, as postgres.fence left it, and resume",
             )
         last, replayed = before.evidence.get("last"), before.evidence.get("replayed")
         if last is None:
@@ -122,6 +150,52 @@ class PostgresPromote(Kind):
                        f"{'the' if is_now == 'primary' else 'still a'} {is_now}")
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        return self._back(before, diverged=False)
+
+    def undo_from(
+        self, before: Observation, now: Observation
+    ) -> tuple[Action, ...] | Irreversible:
+        diverged = _diverged(before, now)
+        if diverged and not now.evidence["files"]["rewindable"]:
+            raise Refused(_no_rewind(self.old, self.database))
+        return self._back(before, diverged=diverged)
+
+    def loss(self, before: Observation, reads: Reads) -> Loss | None:
+        now = self.observe(reads)
+        if before.state.get("role") != "standby" or not _diverged(before, now):
+            return None
+        since = f"{self.old} has been written to since {self.database} was promoted"
+        files = now.evidence["files"]
+        if not files["rewindable"]:
+            return Loss(what=f"{since}. {_no_rewind(self.old, self.database)}")
+        discards = f"{since}; going back discards what {self.database} lacks of it"
+        if now.evidence["old_role"] != "primary":
+            return Loss(what=f"{discards}. It is {files['state']}, its last checkpoint at "
+                        f"{files['at']}: start it to have the rows counted")
+        old, new = (reads.database(name) for name in (self.old, self.database))
+        walk = Walk(DIALECT, old, new, Found(), size=5000, one_sided=True)
+        end = reads.now() + _COUNTING
+        try:
+            lost = missing(walk, self.old, self.database, lambda: reads.now() < end)
+        finally:
+            walk.close()
+        others = [str(name) for (name,) in answer(old, _OTHERS).rows]
+        if not lost.rows and lost.exact and not others:
+            return None
+        unseen = f"; of the databases {', '.join(others)} nothing was counted" if others else ""
+        return Loss(what=f"{discards}: {lost.rows} rows: {lost.words}{unseen}", rows=lost.rows)
+
+    def _rewound(self, old: Database, new: Database) -> tuple[Action, ...]:
+        # Where the new one's timeline began is known to pg_rewind only after a checkpoint.
+        checkpoint = ExecuteSql(
+            database=self.database, statements=("CHECKPOINT",), idempotent=True,
+            timeout=PATIENCE * 2.0,
+        )
+        return (stop(old), checkpoint, rewind(old, new))
+
+    def _back(
+        self, before: Observation, *, diverged: bool
+    ) -> tuple[Action, ...] | Irreversible:
         if before.state.get("role") != "standby":
             return ()
         new, old = (unpacked(before.evidence[key]) for key in ("database", "old"))
@@ -131,6 +205,7 @@ class PostgresPromote(Kind):
             )
         return (
             ExecuteSql(database=self.database, statements=FREEZE, idempotent=True),
+            *(self._rewound(old, new) if diverged else ()),
             follow(old, new),
             hand_over(new, old, before.evidence["sockets"]),
             promote_on_machine(old),
@@ -141,6 +216,22 @@ class PostgresPromote(Kind):
                 statements=back_to(before.evidence.get("altered")),
             ),
         )
+
+
+def _diverged(before: Observation, now: Observation) -> bool:
+    """Whether the old primary has gone on by itself since the new one was promoted."""
+    if now.state["role"] != "primary" or now.evidence["old_role"] == "standby":
+        return False
+    if now.evidence["old_role"] == "primary":
+        return True
+    files = now.evidence["files"]
+    stopped_then = files["state"] == "shut down" and files["at"] == before.evidence.get("last")
+    return not stopped_then and "recovery" not in files["state"]
+
+
+def _no_rewind(old: str, new: str) -> str:
+    return (f"{old} cannot be rewound (neither wal_log_hints nor checksums are on): stop it, and "
+            f"make it anew from {new} with pg_basebackup")
 
 
 class PostgresRejoin(Kind):
@@ -182,9 +273,9 @@ class PostgresRejoin(Kind):
     def plan(self, before: Observation) -> Planned:
         if before.state["follows"]:
             return Planned(reason=f"already done: {self.database} follows {self.primary}")
-        if before.state["role"] != "stopped":
+        if before.state["role"] == "primary":
             raise Refused(
-                f"{self.database} runs as {before.state['role']}: it has to be stopped first",
+                f"{self.database} runs as primary: it has to be stopped first",
                 hint="fence it, with postgres.fence",
             )
         own, leader = (unpacked(before.evidence[key]) for key in ("database", "primary"))
@@ -200,3 +291,10 @@ class PostgresRejoin(Kind):
         if before.state.get("role") != "stopped":
             return ()
         return (stop(unpacked(before.evidence["database"])),)
+
+    def undo_from(
+        self, before: Observation, now: Observation
+    ) -> tuple[Action, ...] | Irreversible:
+        """One that was made a primary by others is left running: its rows are counted by the undo
+        of the promotion."""
+        return () if now.state["role"] == "primary" else self.undo(before)

@@ -44,6 +44,19 @@ def lacks(primary: int, replica: int) -> int:
     return 0 if behind % PING == 0 and behind <= 3 * PING else behind
 
 
+def has_all(new: DatabaseReads, old: DatabaseReads) -> bool:
+    """Whether a primary that was promoted has all that its former primary has: the same stream,
+    which went no further than the promotion."""
+    one, other = info(new, "replication"), info(old, "replication")
+    behind = int(other["master_repl_offset"]) - (int(one["second_repl_offset"]) - 1)
+    return other["master_replid"] == one["master_replid2"] and behind <= 0
+
+
+def info(redis: DatabaseReads, section: str) -> dict[str, str]:
+    told = str(answer(redis, f"INFO {section}").value)
+    return dict(line.partition(":")[::2] for line in told.split() if ":" in line)
+
+
 def execute(name: str, *commands: str) -> ExecuteSql:
     return ExecuteSql(database=name, statements=commands, idempotent=True)
 

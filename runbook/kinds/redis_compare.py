@@ -10,7 +10,7 @@ from pydantic import Field
 
 from runbook.kinds._compare import ENOUGH, SHOWN, Found
 from runbook.kinds._comparison import ComparisonKind, Standing
-from runbook.kinds.redis_common import NOBODY, demanded, lacks, role
+from runbook.kinds.redis_common import NOBODY, demanded, info, lacks, role
 from runbook.kinds.sql_common import DatabaseName, answer, server
 from runbook.model.database import Engine
 from runbook.model.observation import Observation
@@ -94,8 +94,9 @@ class KeyWalk:
 
     def __init__(
         self, left: DatabaseReads, right: DatabaseReads, found: Found, *, exclude: Sequence[str],
-        size: int,
+        size: int, one_sided: bool = False,
     ) -> None:
+        self._one_sided = one_sided
         self._left, self._right = left, right
         self.found = found
         self._exclude = exclude
@@ -113,6 +114,8 @@ class KeyWalk:
         found.table = found.table or "keys"
         if found.table == "keys":
             yield from self._pages(self._left, self._compare, digests=True)
+            if self._one_sided:
+                return
             sizes = [answer(one, "DBSIZE").value for one in (self._left, self._right)]
             found.table = "more" if sizes[0] != sizes[1] else "end"
         if found.table == "more" and found.differing < ENOUGH:
@@ -120,7 +123,7 @@ class KeyWalk:
 
     def _pages(self, redis: DatabaseReads, look: Any, *, digests: bool) -> Iterator[int]:
         found = self.found
-        while found.differing < ENOUGH:
+        while self._one_sided or found.differing < ENOUGH:
             cursor = found.after[0] if found.after else "0"
             page = _eval(redis, _SCAN, cursor, str(self._size), "1" if digests else "0")
             told = dict(zip(page[1::2], page[2::2], strict=True))
@@ -227,8 +230,4 @@ class RedisCompare(ComparisonKind):
 
 def _run(redis: DatabaseReads) -> str:
     """Identity of a server's life: a cursor of its keys is of no use in the next."""
-    told = str(answer(redis, "INFO server").value)
-    return next(
-        line.partition(":")[2].strip()[:12] for line in told.splitlines()
-        if line.startswith("run_id:")
-    )
+    return info(redis, "server")["run_id"][:12]

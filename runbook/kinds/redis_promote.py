@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from runbook.errors import Refused
+from runbook.kinds._compare import Found, missing
 from runbook.kinds._dead_mans_switch import disarm, present
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.redis_common import (
@@ -14,17 +15,22 @@ from runbook.kinds.redis_common import (
     demand,
     demanded,
     execute,
+    has_all,
     lacks,
     place,
     role,
     wait_for_replica,
 )
+from runbook.kinds.redis_compare import KeyWalk
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
+
+_COUNTING = 60.0
+"""Seconds that keys which would be lost are counted, at most."""
 
 
 class RedisCatchUp(CheckKind):
@@ -78,9 +84,13 @@ class RedisPromote(Kind):
 
     Undone without losing a write that the new primary has taken since: it is frozen, the old one
     follows it until it has everything, becomes the primary again, and the new one follows it.
+
+    What the old one has taken on its own since is lost by that. Those keys are counted and shown
+    before anything is undone, and the way back waits until `--accept-loss` names this step.
     """
 
     name: ClassVar[str] = "redis.promote"
+    may_lose: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.5
     estimate_undo: ClassVar[float | None] = 5.0
@@ -132,6 +142,23 @@ class RedisPromote(Kind):
     def verify(self, before: Observation, after: Observation) -> Verdict:
         seen = after.state["role"]
         return Verdict(ok=seen == "primary", seen=f"{self.database} is a {seen}")
+
+    def loss(self, before: Observation, reads: Reads) -> Loss | None:
+        new, old = (reads.database(name) for name in (self.database, self.old))
+        if before.state.get("role") != "replica" or role(new)["role"] != "primary":
+            return None
+        if role(old)["role"] != "primary" or has_all(new, old):
+            return None
+        walk = KeyWalk(old, new, Found(), exclude=(), size=500, one_sided=True)
+        end = reads.now() + _COUNTING
+        lost = missing(walk, self.old, self.database, lambda: reads.now() < end)
+        if not lost.rows and lost.exact:
+            return None
+        return Loss(
+            what=f"{self.old} has taken writes since {self.database} was promoted; going back "
+            f"discards what {self.database} lacks of them: {lost.rows} {lost.words}",
+            rows=lost.rows,
+        )
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         if before.state.get("role") != "replica":

@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._shared import Duration
 from runbook.kinds.mysql_common import state as mysql_state
+from runbook.kinds.redis_common import info
 from runbook.kinds.redis_common import role as redis_role
 from runbook.kinds.sql_common import DatabaseName, answer
 from runbook.model.actions import Action, ExecuteSql
@@ -166,7 +167,7 @@ def _position(server: DatabaseReads) -> dict[str, Any]:
         ).value}
     if engine == "mysql":
         return {"gtid": mysql_state(server)["gtid"]}
-    told = _info(server, "persistence")
+    told = info(server, "persistence")
     return {"changes": told["rdb_changes_since_last_save"], "saved": told["rdb_last_save_time"]}
 
 
@@ -184,8 +185,3 @@ def _shown(server: DatabaseReads) -> str:
 
 def _words(position: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in position.items())
-
-
-def _info(redis: DatabaseReads, section: str) -> dict[str, str]:
-    told = str(answer(redis, f"INFO {section}").value)
-    return dict(line.partition(":")[::2] for line in told.split() if ":" in line)

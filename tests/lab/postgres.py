@@ -48,6 +48,7 @@ shared_buffers = 16MB
 wal_receiver_status_interval = 1s
 wal_sender_timeout = 3s
 wal_retrieve_retry_interval = 100ms
+wal_log_hints = on
 END
 cat >{DATA}/pg_hba.conf <<'END'
 local all postgres trust
@@ -58,6 +59,8 @@ END
 {binaries}/psql -h {SOCKETS} -U postgres -q -c \
   "CREATE ROLE replicator REPLICATION LOGIN PASSWORD '{PASSWORD}'" \
   -c "CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'" \
+  -c "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
+      pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replicator" \
   -c "CREATE TABLE orders (id bigint PRIMARY KEY, at timestamptz DEFAULT now())" \
   -c "GRANT ALL ON orders TO app"
 """)

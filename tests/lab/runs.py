@@ -59,8 +59,8 @@ class Runs:
         """Whether a question is open."""
         return any(node.question for node in self.nodes().values())
 
-    def rollback(self) -> tuple[int, RunState, str]:
-        return self.command("rollback", "--plain", "--yes", "--why", "the test wants it")
+    def rollback(self, *more: str) -> tuple[int, RunState, str]:
+        return self.command("rollback", "--plain", "--yes", "--why", "the test wants it", *more)
 
     def command(self, verb: str, *words: str) -> tuple[int, RunState, str]:
         """`runbook VERB RUN WORDS`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import ExitCode
+from runbook.model.state import RunPhase
 from tests.lab import mariadb, switchover
 from tests.lab.lab import Lab
 from tests.lab.mariadb import MariadbWriter, ids
@@ -134,3 +135,30 @@ def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
     text = runs.run(FROZEN + proof % "east", head=BACK)[2]
     assert "takes writes: it accepted" in text
     assert mariadb.ask(pair, OLD, "SELECT COUNT(*) FROM shop.sentinel") == "0\n"
+
+
+def test_a_way_back_that_would_lose_rows_shows_them_and_waits_until_it_is_accepted(
+    pair: Lab, runs: Runs
+) -> None:
+    """Comes last: the two cannot follow each other afterwards."""
+    with MariadbWriter(pair) as writer:
+        writer.more(10)
+        code, state, text = runs.run(SWITCHOVER)
+        assert code == ExitCode.OK, text
+        writer.more(10)
+    mariadb.ask(pair, OLD, "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0; "
+                "INSERT INTO shop.orders VALUES (-1)")
+    mariadb.ask(pair, NEW, "INSERT INTO shop.orders VALUES (-2), (-3)")
+    code, state, text = runs.rollback()
+    assert (code, state.phase) == (ExitCode.HELD, RunPhase.HELD), text
+    assert "east has transactions of its own since west was promoted (0-1-" in text
+    assert "2 rows: shop.orders: 2 that east lacks (-3; -2)" in text
+    mariadb.ask(pair, NEW, "INSERT INTO shop.orders VALUES (-4)")
+    assert -4 in ids(pair, NEW), "nothing was undone: the new side takes writes"
+    code, state, text = runs.rollback("--accept-loss", "database/promote")
+    assert (code, state.phase) == (ExitCode.NOT_RESTORED, RunPhase.NOT_RESTORED), text
+    [gone] = runs.events("irreversible")
+    assert gone.data["loss"]["rows"] == 3 and "made anew from east" in gone.data["why"]
+    mariadb.ask(pair, OLD, "INSERT INTO shop.orders VALUES (-5)")
+    assert {-1, -5} <= ids(pair, OLD), "the service is on the old side again"
+    assert mariadb.ask(pair, NEW, "SELECT @@GLOBAL.read_only") == "1\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import ExitCode
+from runbook.model.state import RunPhase
 from tests.lab import postgres
 from tests.lab.lab import Lab
 from tests.lab.needs import marks
@@ -184,3 +185,35 @@ def test_sides_that_do_not_stand_still_are_not_compared(pair: Lab, runs: Runs) -
     code, state, text = runs.run(COMPARE % "", head=BACK)
     assert code == ExitCode.ROLLED_BACK, text
     assert "east takes writes: it has to be frozen first" in state.nodes["same"].detail
+
+
+def test_a_way_back_that_would_lose_rows_shows_them_and_waits_until_it_is_accepted(
+    pair: Lab, runs: Runs
+) -> None:
+    with PostgresWriter(pair) as writer:
+        writer.more(10)
+        code, state, text = runs.run(SWITCHOVER)
+        assert code == ExitCode.OK, text
+        # Somebody makes the old side a primary again and writes there: two histories.
+        writer.more(10)
+        postgres.ask(pair, OLD, "SELECT pg_promote()",
+                     "SET default_transaction_read_only = off", "INSERT INTO orders VALUES "
+                     "(-1), (-2), (-3)", "UPDATE orders SET at = now() WHERE id IN "
+                     "(SELECT max(id) FROM orders)")
+        writer.more(10)
+        accept = ["--accept-drift", "database/rejoin"]
+        code, state, text = runs.rollback(*accept)
+        assert (code, state.phase) == (ExitCode.HELD, RunPhase.HELD), text
+        assert "east has been written to since west was promoted" in text
+        assert "4 rows: public.orders: 3 that west lacks (-3; -2; -1), 1 that west has" in text
+        assert "--accept-loss database/promote" in text
+        writer.more(10)  # Nothing was undone: the new side takes writes.
+        code, state, text = runs.rollback(*accept, "--accept-loss", "database/promote")
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+        [intent] = [e for e in runs.events("intent")
+                    if e.op == "undo" and e.node == "database/promote"]
+        assert intent.data["loss"]["rows"] == 4, "it is on record"
+        writer.more(10)
+    assert writer.acknowledged <= ids(pair, OLD), "what customers wrote on the new side is kept"
+    assert not {-1, -2, -3} & ids(pair, OLD), "what was discarded is what was named"
+    wait_for("the other side follows", lambda: writer.acknowledged <= ids(pair, NEW), 30)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import ExitCode
+from runbook.model.state import RunPhase
 from tests.lab import redis as lab_redis
 from tests.lab import switchover
 from tests.lab.lab import MACHINES, Lab
@@ -125,3 +126,26 @@ def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
     proof = "  - {id: proof, kind: writes.sentinel, with: {database: east, still: 300ms}}\n"
     a_freeze_is_proven(runs, FROZEN, proof)
     assert ask(pair, OLD, "exists", "runbook_sentinel") == "0\n"
+
+
+def test_a_way_back_that_would_lose_keys_shows_them_and_waits_until_it_is_accepted(
+    pair: Lab, runs: Runs
+) -> None:
+    ask(pair, OLD, "set", "shared", "1")
+    with RedisWriter(pair) as writer:
+        writer.more(10)
+        code, state, text = runs.run(SWITCHOVER)
+        assert code == ExitCode.OK, text
+        writer.more(10)
+    for command in ("replicaof no one", "config set min-replicas-to-write 0", "set own:1 x",
+                    "set own:2 x", "set shared 2"):
+        ask(pair, OLD, *command.split())
+    code, state, text = runs.rollback()
+    assert (code, state.phase) == (ExitCode.HELD, RunPhase.HELD), text
+    assert "east has taken writes since west was promoted" in text
+    assert "3 keys: 2 that west lacks (own:" in text and "1 that west has otherwise" in text
+    ask(pair, NEW, "set", "new:1", "x")
+    code, state, text = runs.rollback("--accept-loss", "cache/promote")
+    assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+    assert ask(pair, OLD, "mget", "new:1", "shared", "own:1") == "x\n1\n\n"
+    assert writer.acknowledged <= ids(pair, OLD)
