@@ -102,7 +102,9 @@ class MysqlPromote(Kind):
     def observe(self, reads: Reads) -> Observation:
         new = server(reads, self.database, "mysql")
         old = server(reads, self.old, "mysql")
-        one, other = state(new), state(old)
+        # In this order: what a follower has its primary had before.
+        other = state(old)
+        one = state(new)
         return Observation(
             state={"role": one["role"]}, at=reads.now(),
             evidence={"new": one, "old": other, "database": packed(new.database),

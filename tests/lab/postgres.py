@@ -10,6 +10,7 @@ import psycopg
 
 from tests.lab.lab import MACHINES, Lab
 from tests.lab.needs import PATH
+from tests.lab.processes import wait_for
 from tests.lab.switchover import NEW, OLD, PASSWORD, Writer
 
 DATA, SOCKETS = "/srv/postgres/data", "/srv/postgres"
@@ -106,6 +107,12 @@ def running(lab: Lab, host: str) -> bool:
 def rot(lab: Lab, host: str, file: str, this: str, that: str) -> None:
     """A standby's disk spoils a byte: the same length in a file, and nobody is told."""
     assert len(this) == len(that)
+    # Or the server would mend the page from its log when it starts again.
+    ask(lab, OLD, "CHECKPOINT")
+    target = ask(lab, OLD, "SELECT pg_current_wal_flush_lsn()")
+    wait_for("the standby has the checkpoint", lambda: ask(
+        lab, host, f"SELECT pg_last_wal_replay_lsn() >= '{target}'") == "t")
+    ask(lab, host, "CHECKPOINT")
     stop = f"runuser -u postgres -- {programs()}/pg_ctl -D {DATA} -m fast -w stop >&2"
     lab[host].run(f"set -e; {stop}; grep -q {this} {DATA}/{file}\n"
                   f"LC_ALL=C sed -i s/{this}/{that}/ {DATA}/{file}\n{start()}")
