@@ -29,8 +29,13 @@ def start() -> str:
             f"-l {SOCKETS}/log start </dev/null >&2")
 
 
+def boot() -> str:
+    """For a host's `boot.d`: it starts the server that is there, whatever that is."""
+    return f"[ ! -e {DATA}/PG_VERSION ] || {{ rm -f {DATA}/postmaster.pid; {start()}; }}\n"
+
+
 def make_pair(lab: Lab) -> None:
-    """A primary on OLD with a streaming standby on NEW; both start by themselves at boot."""
+    """A primary on OLD with a streaming standby on NEW."""
     binaries = programs()
     as_postgres = "runuser -u postgres -- env LC_ALL=C"
     for host in (OLD, NEW):

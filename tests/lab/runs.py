@@ -37,12 +37,14 @@ class Runs:
             + databases
         )
 
-    def run(self, steps: str, *, head: str = "", fail: str = "") -> tuple[int, RunState, str]:
+    def run(
+        self, steps: str, *, head: str = "", fail: str = "", patience: float = 90
+    ) -> tuple[int, RunState, str]:
         file = self.folder / "runbook.yml"
         file.write_text(self.head + head + "steps:\n" + steps)
         done = self.lab.run(
             "control", sys.executable, "-m", "tests.lab.controller", str(self.folder / "state"),
-            str(file), *([fail] if fail else []), env=self.env, check=False, timeout=90,
+            str(file), *([fail] if fail else []), env=self.env, check=False, timeout=patience,
         )
         return done.returncode, self.state(), done.stdout + done.stderr
 

@@ -20,6 +20,7 @@ from tests.lab.switchover import (
     NEW,
     OLD,
     a_freeze_is_proven,
+    a_replica_that_lags_by_minutes_is_not_promoted,
     comes_back_when_its_controller_is_killed,
     fails_and_is_as_before,
     is_not_promoted,
@@ -59,6 +60,20 @@ def test_a_replica_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> 
         "  - {id: freeze, kind: mysql.freeze, with: {database: east}}\n"
         "  - {id: promote, kind: mysql.promote, with: {database: west, old: east}}\n"
     ), MariadbWriter(pair), ids)
+
+
+def test_a_replica_that_lags_by_minutes_is_not_promoted(pair: Lab, runs: Runs) -> None:
+    lag = "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = {}; START SLAVE"
+    mariadb.ask(pair, NEW, lag.format(300))
+    try:
+        a_replica_that_lags_by_minutes_is_not_promoted(pair, runs, (
+            "  - {id: freeze, kind: mysql.freeze, with: {database: east}}\n"
+            "  - {id: caught-up, kind: mysql.catch_up, with: {primary: east, replica: west}, "
+            "poll: {every: 100ms, timeout: 2s}}\n"
+            "  - {id: promote, kind: mysql.promote, with: {database: west, old: east}}\n"
+        ), MariadbWriter(pair), ids, "west lacks transactions")
+    finally:
+        mariadb.ask(pair, NEW, lag.format(0))
 
 
 FROZEN = "  - {id: freeze, kind: mysql.freeze, with: {database: east}}\n"

@@ -21,6 +21,7 @@ from tests.lab.switchover import (
     OLD,
     PASSWORD,
     a_freeze_is_proven,
+    a_replica_that_lags_by_minutes_is_not_promoted,
     comes_back_when_its_controller_is_killed,
     fails_and_is_as_before,
     is_not_promoted,
@@ -62,7 +63,7 @@ def test_a_controller_that_is_killed_after_the_freeze_does_not_keep_it(
     pair: Lab, runs: Runs
 ) -> None:
     comes_back_when_its_controller_is_killed(
-        pair, runs, FREEZE, FENCE, PostgresWriter(pair), ids
+        pair, runs, FREEZE, FENCE, PostgresWriter(pair), ids, alive_first=True
     )
 
 
@@ -113,6 +114,19 @@ def test_a_side_that_misses_writes_is_not_promoted(pair: Lab, runs: Runs) -> Non
         "  - {id: fence, kind: postgres.fence, with: {database: east, standby: west}}\n"
         "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n"
     ), PostgresWriter(pair), ids)
+
+
+def test_a_standby_that_lags_by_minutes_is_not_promoted(pair: Lab, runs: Runs) -> None:
+    postgres.ask(pair, NEW, "SELECT pg_wal_replay_pause()")
+    try:
+        a_replica_that_lags_by_minutes_is_not_promoted(pair, runs, (
+            "  - {id: freeze, kind: postgres.freeze, with: {database: east}}\n" + FENCE +
+            "  - {id: caught-up, kind: postgres.catch_up, with: {primary: east, standby: west}, "
+            "poll: {every: 100ms, timeout: 2s}}\n"
+            "  - {id: promote, kind: postgres.promote, with: {database: west, old: east}}\n"
+        ), PostgresWriter(pair), ids, "bytes of the log")
+    finally:
+        postgres.ask(pair, NEW, "SELECT pg_wal_replay_resume()")
 
 
 FROZEN = """\
