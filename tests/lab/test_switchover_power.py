@@ -26,6 +26,8 @@ from tests.lab.processes import wait_for
 from tests.lab.runs import Runs
 from tests.lab.switchover import BACK, NEW, OLD, PASSWORD
 
+ASKED = os.environ.get("LAB_POWER", "")
+
 pytestmark = [
     *marks, pytest.mark.slow,
     pytest.mark.skipif(not ASKED, reason="takes ten minutes: LAB_POWER=all plays it"),
@@ -34,7 +36,6 @@ pytestmark = [
 
 SWITCHOVER = "  - {id: database, playbook: postgres/switchover, with: {from: east, to: west}}\n"
 STEPS = ("freeze", "drained", "fence", "caught-up", "promote", "thaw", "rejoin")
-ASKED = os.environ.get("LAB_POWER", "")
 
 
 @pytest.fixture

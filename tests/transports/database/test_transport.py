@@ -15,7 +15,7 @@ from runbook.model.actions import ExecuteSql
 from runbook.model.database import Engine
 from runbook.transports.net_dial import SocketLike
 from tests.transports.database.servers import PASSWORD, Server, find, make, transport
-from tests.transports.ssh_lab import key
+from tests.transports.ssh_lab import key, until
 
 PROGRAMS: dict[Engine, str] = {
     "postgres": "initdb", "mysql": "mariadbd", "redis": "redis-server",
@@ -184,3 +184,39 @@ def test_many_readers_at_once(server: Server) -> None:
 def test_an_unknown_name(server: Server) -> None:
     with transport(server) as databases, pytest.raises(NotFound, match="no database 'west'"):
         databases.reads("west")
+
+
+TRIED = {"postgres": "INSERT INTO t VALUES (7)", "mysql": "INSERT INTO shop.t VALUES (7)",
+         "redis": "SET tried 7"}
+THERE = {"postgres": "SELECT count(*) FROM t WHERE a = 7",
+         "mysql": "SELECT COUNT(*) FROM shop.t WHERE a = 7", "redis": "EXISTS tried"}
+FREEZE = {"postgres": ("ALTER SYSTEM SET default_transaction_read_only = on",
+                       "SELECT pg_reload_conf()"),
+          "mysql": (), "redis": ("CONFIG SET min-replicas-to-write 1000",)}
+THAW = {"postgres": ("ALTER SYSTEM RESET default_transaction_read_only",
+                     "SELECT pg_reload_conf()"),
+        "mysql": (), "redis": ("CONFIG SET min-replicas-to-write 0",)}
+REFUSAL = {"postgres": "25006", "mysql": "1290", "redis": "NOREPLICAS"}
+
+
+def test_a_trial_leaves_nothing_behind_and_succeeds_by_being_refused(server: Server) -> None:
+    engine = server.engine
+    trial = execute(TRIED[engine]).model_copy(update={"refused_with": (REFUSAL[engine],)})
+    with transport(server) as databases:
+        assert databases.perform(execute(WRITE[engine]), key()).ok
+        taken = databases.perform(trial, key())
+        assert not taken.ok and "it accepted" in taken.detail
+        assert databases.reads("east").query(THERE[engine]).value == 0
+        wrong = execute(WRONG[engine]).model_copy(update={"refused_with": (REFUSAL[engine],)})
+        other = databases.perform(wrong, key())
+        assert not other.ok and "proves nothing" in other.detail
+        if not FREEZE[engine]:
+            return  # MariaDB binds no login with READ ONLY ADMIN: see the lab.
+        assert databases.perform(execute(*FREEZE[engine]), key()).ok
+        try:
+            until(lambda: databases.perform(trial, key()).ok, 10)
+            # The session that acts still may.
+            assert databases.perform(execute("SELECT 1" if engine == "postgres" else "PING"),
+                                     key()).ok
+        finally:
+            assert databases.perform(execute(*THAW[engine]), key()).ok

@@ -1,0 +1,61 @@
+"""Positions of MariaDB, which tables are compared, and what a difference is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runbook.errors import Refused
+from runbook.kinds._compare import chosen, in_words
+from runbook.kinds.mysql_common import lacks, own_since
+
+
+def at(gtid: str, **has: int) -> dict[str, Any]:
+    """``_0_1=5``: the fifth of domain 0, server 1."""
+    return {"gtid": gtid, "has": {name[1:].replace("_", "-"): n for name, n in has.items()}}
+
+
+@pytest.mark.parametrize(("primary", "replica", "missing"), [
+    (at("0-1-5", _0_1=5), at("0-1-5", _0_1=5), ""),
+    (at("0-1-5", _0_1=5), at("0-1-3", _0_1=3), "up to 0-1-5, from 3"),
+    (at("0-1-5,7-1-2", _0_1=5, _7_1=2), at("0-1-5", _0_1=5), "up to 7-1-2"),
+    # The same sequence, and a greater one, of another server are not the same transaction.
+    (at("0-1-5", _0_1=5), at("0-2-5", _0_1=4, _0_2=5), "up to 0-1-5, from 4"),
+    (at("0-1-5", _0_1=5), at("0-2-9", _0_1=4, _0_2=9), "up to 0-1-5, from 4"),
+    (at("", ), at("0-1-5", _0_1=5), ""),
+])
+def test_what_a_replica_lacks_counts_by_server(
+    primary: dict[str, Any], replica: dict[str, Any], missing: str
+) -> None:
+    assert lacks(primary, replica) == missing
+
+
+def test_only_what_came_after_the_promotion_is_a_servers_own() -> None:
+    old = at("0-1-12", _0_1=12, _0_9=3)
+    new = at("0-2-14", _0_1=10, _0_2=14)
+    assert own_since("0-1-10", old, new) == "0-1-12"
+    assert own_since("0-1-12", old, new) == ""
+    # Long before it, by a server whose transactions the new one was made from.
+    assert own_since("0-1-10", at("0-1-10", _0_1=10, _0_9=3), new) == ""
+
+
+def test_tables_are_chosen_by_whole_name_or_by_last_part() -> None:
+    names = ["audit.lines", "public.lines", "public.orders"]
+    assert chosen(names, (), ()) == names
+    assert chosen(names, ("orders",), ()) == ["public.orders"]
+    assert chosen(names, ("audit.*",), ()) == ["audit.lines"]
+    assert chosen(names, (), ("lines",)) == ["public.orders"]
+    with pytest.raises(Refused, match="no table fits 'order'"):
+        chosen(names, ("order",), ())
+
+
+def test_a_difference_is_told_by_table_and_range() -> None:
+    told = in_words({
+        "table": "public.orders", "keys": "keys after 10 up to 20", "here": 10, "there": 9,
+        "lacking": 2, "lacking_keys": ["11"], "extra": 0, "changed": 1, "changed_keys": ["12"],
+    }, "east", "west")
+    assert told == ("public.orders, keys after 10 up to 20: 2 missing on west (11, …), "
+                    "1 different (12)")
+    whole = {"table": "t", "keys": "all keys", "here": 3, "there": 4}
+    assert in_words(whole, "east", "west") == "t, all keys: 3 rows on east and 4 on west"
