@@ -22,7 +22,8 @@ def command(
     accept_loss: Annotated[
         list[str] | None,
         typer.Option("--accept-loss", metavar="STEP",
-                     help="Go back past this point of no return."),
+                     help="Go back over this step although it loses what was shown, or past this "
+                     "point of no return."),
     ] = None,
     accept_drift: Annotated[
         list[str] | None,
