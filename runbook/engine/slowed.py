@@ -57,6 +57,10 @@ class SlowedWorld:
         with self._slowly():
             self._inner.prepare(hosts, run_as)
 
+    def prepare_databases(self) -> None:
+        with self._slowly():
+            self._inner.prepare_databases()
+
     def tidy(self, *, keep_saved: bool) -> None:
         with self._slowly():
             self._inner.tidy(keep_saved=keep_saved)
