@@ -104,6 +104,8 @@ class SendRequest(_Action):
     url: str
     headers: dict[str, str] = Field(default_factory=dict)
     body: str | None = None
+    via: str | None = None
+    """A host of the inventory to send it from; None: the controller."""
     ok_status: tuple[int, ...] = (200, 201, 202, 204)
     timeout: float = 30.0
     idempotent: bool = False

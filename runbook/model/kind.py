@@ -115,6 +115,12 @@ class Kind(BaseModel):
         """Names of the zones whose weights it changes; planning checks that there are some."""
         return ()
 
+    def settled_by(self) -> str:
+        """The kind of step that has to end what this one begins, and names it (``references``): a
+        state that spans the steps between. Planning refuses a plan that may never end it. Empty:
+        it begins nothing of the sort."""
+        return ""
+
     def databases(self) -> tuple[str, ...]:
         """Names of the databases it works with; planning checks that they are declared."""
         return ()

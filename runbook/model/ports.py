@@ -120,8 +120,21 @@ class HttpResponse(_Frozen):
     error: str = ""
 
 
+class CertificateState(_Frozen):
+    """What a TLS server presents. ``error`` says why a client would not trust it (chain, name,
+    dates), or why there was no handshake at all: then the rest stays empty."""
+
+    subject: str = ""
+    issuer: str = ""
+    names: tuple[str, ...] = ()
+    not_before: float = 0.0
+    """Unix seconds, as ``not_after``."""
+    not_after: float = 0.0
+    error: str = ""
+
+
 class NetReads(Protocol):
-    """HTTP and TCP as an outsider sees them. ``via`` names a host to look from."""
+    """HTTP, TLS and TCP as an outsider sees them. ``via`` names a host to look from."""
 
     def http(
         self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None,
@@ -129,6 +142,11 @@ class NetReads(Protocol):
         follow: bool = False, verify_tls: bool = True,
     ) -> HttpResponse:
         """GET or HEAD. ``connect_to`` is an address to use in place of the URL's host name."""
+
+    def certificate(
+        self, host: str, port: int, *, name: str, timeout: float = 10.0, via: str | None = None,
+    ) -> CertificateState:
+        """The certificate that a server presents to who asks for ``name``."""
 
     def tcp(self, host: str, port: int, *, timeout: float = 5.0, via: str | None = None) -> str:
         """Empty when a connection opens, else why not."""

@@ -14,6 +14,7 @@ from runbook.planning.expand import Expansion, expand
 from runbook.planning.groups import Cycle, ancestors, in_order
 from runbook.planning.rendering import Renderer
 from runbook.planning.scope import Scope
+from runbook.planning.spans import check_spans
 from runbook.planning.step_references import StepReferences
 from runbook.planning.steps import StepPlanner
 from runbook.templating.references import references
@@ -52,6 +53,7 @@ def build_plan(runbook: Runbook, *, kinds: Mapping[str, type[Kind]]) -> Plan:
     if renderer.late_references or links.any:
         before = ancestors(order, after)
         links.check(steps, before, order, renderer.late_references, kinds)
+    check_spans(made.units, steps, kinds, problems)
     _check_budgets(runbook, made, problems)
     problems.raise_if_any()
     return Plan(

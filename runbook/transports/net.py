@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from runbook.errors import Errored, InDoubt
 from runbook.model.actions import ActionKey, ActionResult, SendRequest
 from runbook.model.endpoints import Endpoints
-from runbook.model.ports import HttpResponse, Resolution
+from runbook.model.ports import CertificateState, HttpResponse, Resolution
 from runbook.model.secrets import Redactor
 from runbook.transports.net_dial import Deadline, Dialer, NoConnection, Tunnel
 
@@ -89,6 +89,17 @@ class NetTransport:
                 status=0, url=url, error=str(fault), elapsed=time.monotonic() - began
             )
 
+    def certificate(
+        self, host: str, port: int, *, name: str, timeout: float = 10.0, via: str | None = None,
+    ) -> CertificateState:
+        """What it presents, whether or not it can be trusted. Raises as :meth:`http`."""
+        from runbook.transports.net_tls import presented
+
+        return presented(
+            self._dialer, host, port, name=name, timeout=timeout, via=via,
+            verifying=self._verifying, trusting=self._trusting,
+        )
+
     def tcp(self, host: str, port: int, *, timeout: float = 5.0, via: str | None = None) -> str:
         """Empty when a connection opens, else why not. Raises as :meth:`http`."""
         try:
@@ -109,7 +120,7 @@ class NetTransport:
             headers["Idempotency-Key"] = str(key)
         request = _Request(
             method=action.method, url=action.url, headers=headers, timeout=action.timeout,
-            body=action.body,
+            body=action.body, via=action.via,
         )
         what = f"{action.method} {action.url}"
         try:

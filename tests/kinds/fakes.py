@@ -11,6 +11,7 @@ from runbook.errors import NotFound
 from runbook.model.dns import Change
 from runbook.model.inventory import Host
 from runbook.model.ports import (
+    CertificateState,
     CommandResult,
     DatabaseReads,
     DnsReads,
@@ -50,6 +51,7 @@ class FakeNet:
     http_answers: list[HttpResponse] = field(default_factory=list)
     tcp_answers: dict[str | None, str] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    certificates: dict[str, CertificateState] = field(default_factory=dict)
 
     def http(
         self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None,
@@ -61,6 +63,11 @@ class FakeNet:
             return HttpResponse(status=0, url=url, error="nobody is there")
         more = len(self.http_answers) > 1
         return self.http_answers.pop(0) if more else self.http_answers[0]
+
+    def certificate(
+        self, host: str, port: int, *, name: str, timeout: float = 10.0, via: str | None = None,
+    ) -> CertificateState:
+        return self.certificates.get(name, CertificateState(error="nobody is there"))
 
     def tcp(self, host: str, port: int, *, timeout: float = 5.0, via: str | None = None) -> str:
         return self.tcp_answers.get(via, "nobody is there")

@@ -56,9 +56,9 @@ pytestmark = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 def example(kind: type[Kind]) -> dict[str, Any]:
-    """The step of the example that uses the kind: its last one."""
-    step: dict[str, Any] = yaml.safe_load(kind.example)[-1]
-    return step
+    """The step of the example that uses the kind; what it needs may stand around it."""
+    steps: list[dict[str, Any]] = yaml.safe_load(kind.example)
+    return next(step for step in reversed(steps) if step["kind"] == kind.name)
 
 
 def instance(kind: type[Kind]) -> Kind:
