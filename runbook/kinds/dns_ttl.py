@@ -50,6 +50,7 @@ class DnsTtl(Kind):
     """
 
     name: ClassVar[str] = "dns.ttl"
+    settled_in_plan: ClassVar[bool] = False
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate: ClassVar[float] = 5.0
     example: ClassVar[str] = """\
@@ -73,6 +74,10 @@ class DnsTtl(Kind):
     ttl: Ttl = Field(description="The TTL wanted: seconds, or a duration like 60s or 5m.")
     names: Texts = Field(default=(), description="Only sets at these names; empty: all.")
     except_servers: Texts = Field(default=(), description=EXCEPT_SERVERS)
+
+    def settled_by(self) -> str:
+        """A debt: where the plan pays it back, it may not do so by chance."""
+        return "dns.restore_ttl"
 
     def observe(self, reads: Reads) -> Observation:
         zone = reads.dns.zone(self.zone)

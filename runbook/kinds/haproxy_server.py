@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from runbook.errors import Errored, Refused
-from runbook.kinds._shared import Plain, whose
+from runbook.kinds._shared import Duration, Plain, whose
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -26,8 +26,10 @@ class HaproxyServer(Kind):
     """Take a server of HAProxy out of traffic, drain it, or put it back, at run time.
 
     Over the runtime socket, in milliseconds and without a reload. `maint` also ends the sessions
-    that are open to it, which would hang where it was fenced. The state is gone when HAProxy is
-    restarted; write it into its configuration too, where the move is to stay.
+    that are open to it, which would hang where it was fenced. With `grace` they are given that
+    long to end by themselves first, while no new ones come; on the way back too, where that
+    leads to `maint`. The state is gone when HAProxy is restarted; write it into its configuration
+    too, where the move is to stay.
 
     Undone by the state it had.
     """
@@ -49,6 +51,10 @@ class HaproxyServer(Kind):
     state: Literal["ready", "drain", "maint"] = Field(
         description="`ready`: takes requests; `drain`: no new ones; `maint`: none, and open "
         "sessions are ended.",
+    )
+    grace: Duration = Field(
+        default=0.0, le=3600, description="How long open sessions may take to end by themselves "
+        "before `maint` ends them.",
     )
     socket: Plain = Field(
         default="/run/haproxy/admin.sock", description="The runtime socket (`stats socket … "
@@ -97,13 +103,41 @@ class HaproxyServer(Kind):
         name = f"{self.backend}/{self.server}"
         # One connection takes several commands with `;`.
         line = f"set server {name} state {state}"
+        script = self._ask()
         if state == "maint":
             line += f"; shutdown sessions server {name}"
+            if self.grace:
+                script += self._let_end()
         return RunCommand(
             host=before.evidence.get("host"), idempotent=True,
-            script=self._ask() + f"out=$(echo {shlex.quote(line)} | say) && "
+            script=script + f"out=$(echo {shlex.quote(line)} | say) && "
             '{ [ -z "$(echo "$out" | tr -d "[:space:]")" ] || { echo "$out" >&2; exit 1; }; }',
+        )
+
+    def _let_end(self) -> str:
+        """A script that waits, drained, until no session is open, or the grace is over."""
+        # Of `show stat` the fields are pxname, svname, qcur, qmax, scur, …
+        count = f"$1 == {_quoted(self.backend)} && $2 == {_quoted(self.server)} {{ print $5 }}"
+        return (
+            f"echo {shlex.quote(f'set server {self.backend}/{self.server} state drain')} | say\n"
+            f"left={max(1, round(self.grace * 10))}\n"
+            "while [ $left -gt 0 ]; do\n"
+            f"  open=$(echo 'show stat' | say | awk -F, {shlex.quote(count)})\n"
+            '  [ "$open" != 0 ] || break\n'
+            "  sleep 0.1; left=$((left - 1))\n"
+            "done\n"
         )
 
     def _ask(self) -> str:
         return _ASK.format(socket=shlex.quote(self.socket))
+
+    def estimated(self) -> float:
+        return self.estimate + (self.grace if self.state == "maint" else 0.0)
+
+    def estimated_undo(self) -> float:
+        return self.estimate + (self.grace if self.state == "ready" else 0.0)
+
+
+def _quoted(text: str) -> str:
+    """A text of awk's."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

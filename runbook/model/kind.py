@@ -58,6 +58,10 @@ class Kind(BaseModel):
 
     may_lose: ClassVar[bool] = False
     """Whether :meth:`loss` may find one."""
+
+    settled_in_plan: ClassVar[bool] = True
+    """Whether a plan without the step that :meth:`settled_by` asks for is refused."""
+
     wants_heartbeat: ClassVar[bool] = False
     """Whether :meth:`heartbeat` may give one."""
 
