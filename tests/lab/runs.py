@@ -57,6 +57,16 @@ class Runs:
             str(file), env=self.env,
         )
 
+    def probe(self, steps: str) -> tuple[int, str]:
+        """`runbook rehearse --level probe`: its exit code, and all it says, in one line."""
+        file = self.folder / "runbook.yml"
+        file.write_text(self.head + "steps:\n" + steps)
+        done = self.lab.run(
+            "control", sys.executable, "-m", "runbook", "rehearse", str(file), "--level", "probe",
+            "--json", env=self.env, check=False, timeout=90,
+        )
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
     def asked(self) -> bool:
         """Whether a question is open."""
         return any(node.question for node in self.nodes().values())
@@ -67,10 +77,13 @@ class Runs:
     def command(self, verb: str, *words: str) -> tuple[int, RunState, str]:
         """`runbook VERB RUN WORDS`."""
         done = self.lab.run(
-            "control", sys.executable, "-m", "runbook", verb, self.state().run_id, *words,
-            env=self.env, check=False, timeout=90,
+            "control", *self.words(verb, *words), env=self.env, check=False, timeout=90,
         )
         return done.returncode, self.state(), done.stdout + done.stderr
+
+    def words(self, verb: str, *words: str) -> list[str]:
+        """The same as a command line."""
+        return [sys.executable, "-m", "runbook", verb, self.state().run_id, *words]
 
     def state(self) -> RunState:
         store = open_store(self.folder / "state")
