@@ -349,10 +349,18 @@ def _running(here: HostReads, users: set[str]) -> tuple[list[str], tuple[str, ..
     rows = [row for row in rows if len(row) == 6]
     daemons = {row[0] for row in rows if row[3] in _DAEMONS}
     return [
-        f"{args.split()[0]} of {user} (process {pid}, for {format_duration(float(seconds))})"
+        f"{_program(args)} of {user} (process {pid}, for {format_duration(float(seconds))})"
         for pid, parent, seconds, comm, user, args in rows
         if parent in daemons and comm not in _DAEMONS and user in users
     ], ()
+
+
+def _program(args: str) -> str:
+    """What a job runs, and none of its arguments: they may hold what is nobody's business."""
+    words = args.split()
+    if "-c" in words[1:2]:
+        words = [word for word in words[2:] if "=" not in word] or words
+    return words[0]
 
 
 def _held(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

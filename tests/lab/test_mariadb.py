@@ -150,6 +150,19 @@ def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
     assert mariadb.ask(pair, OLD, "SELECT COUNT(*) FROM shop.sentinel") == "0\n"
 
 
+def test_plugins_of_servers(pair: Lab, runs: Runs) -> None:
+    """What the new side lacks is told; all that the old one has, it offers."""
+    code, state, text = runs.run(
+        "  - {id: fit, kind: capacity.check, with: {extensions: {west: innodb}, "
+        "extensions_like: {west: east}}}\n"
+        "  - {id: unfit, kind: capacity.check, with: {extensions: {west: no_such}}}\n"
+    )
+    assert code == ExitCode.HELD, text
+    assert "it does not offer no_such" in " ".join(text.split())
+    assert state.nodes["fit"].outputs["failed"] == 0
+    assert "InnoDB" in state.nodes["fit"].outputs["items"][1]["seen"]
+
+
 def test_a_way_back_that_would_lose_rows_shows_them_and_waits_until_it_is_accepted(
     pair: Lab, runs: Runs
 ) -> None:

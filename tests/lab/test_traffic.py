@@ -130,6 +130,19 @@ def test_an_answer_that_is_not_what_it_should_be(pair: Lab, runs: Runs) -> None:
     assert code == ExitCode.HELD and "west says 0, below 5" in text
 
 
+def test_extensions_of_databases(pair: Lab, runs: Runs) -> None:
+    """What the new side lacks is told; all that the old one has, it offers."""
+    code, state, text = runs.run(
+        "  - {id: fit, kind: capacity.check, with: {extensions: {west: plpgsql}, "
+        "extensions_like: {west: east}}}\n"
+        "  - {id: unfit, kind: capacity.check, with: {extensions: {west: [plpgsql, no_such]}}}\n"
+    )
+    assert code == ExitCode.HELD, text
+    assert "it does not offer no_such" in " ".join(text.split())
+    assert state.nodes["fit"].outputs["items"][1] == {
+        "item": "database west like east", "ok": True, "seen": "it offers plpgsql"}
+
+
 @without("pgbouncer")
 def test_clients_are_held_and_none_fails(pair: Lab, runs: Runs) -> None:
     """A client that writes through the pool waits while it is paused."""
