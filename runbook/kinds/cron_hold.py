@@ -69,7 +69,7 @@ class _Cron(Kind):
     scope: ClassVar[Literal["host", "controller", "either"]] = "host"
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
-    poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=600.0)
+    poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
 
     def _seen(self, reads: Reads, paths: Iterable[str], timers: Iterable[str]) -> dict[str, Any]:
         """State: each crontab with where it is and what is in it, each timer with what it is."""
@@ -98,7 +98,7 @@ class CronHold(_Cron):
     before every minute's jobs, so the next minute starts none. Timers are stopped and disabled.
 
     Jobs that are running are shown; with `wait: true` the step holds only once they have ended, for
-    at most as long as its `poll:` says (10 minutes without one). They are all those that cron has
+    at most as long as its `poll:` says (a minute without one). They are all those that cron has
     started for the users concerned, and the services of the timers. What was started outside cron
     is not seen.
 
@@ -197,7 +197,9 @@ class CronHold(_Cron):
         free += [name for name, one in after.state["timers"].items()
                  if one and (one["active"] or one["enabled"])]
         if free:
-            return Verdict(ok=False, seen=f"not held: {', '.join(free)}", outputs=outputs)
+            return Verdict(
+                ok=False, seen=f"not held: {', '.join(free)}", outputs=outputs, retry=False
+            )
         held = len(after.state["crontabs"]) + len(after.state["timers"])
         now = f"running: {'; '.join(running)}" if running else "no job is running"
         if after.unknown:

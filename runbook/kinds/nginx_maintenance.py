@@ -19,7 +19,6 @@ from runbook.model.observation import Irreversible, Observation, Planned, Verdic
 from runbook.model.ports import HttpResponse, Reads
 from runbook.model.runbook import Poll
 
-_MOST_ASSETS = 50
 _LOADED_BY_LINK = {"stylesheet", "icon", "preload", "manifest", "apple-touch-icon"}
 
 
@@ -35,11 +34,11 @@ class NginxMaintenance(Kind):
             proxy_pass http://app;
         }
         location @maintenance {
-            root /srv/fallback;
+            root /srv/pages;
             add_header Retry-After 600 always;
             rewrite ^ /fallback/index.html break;
         }
-        location /fallback/ { root /srv/fallback; }
+        location /fallback/ { root /srv/pages; }
 
     Before anything is done `nginx -T` is searched for that `if`; a configuration without it is
     refused. Afterwards every `url` is really asked for: the fallback page has to come with
@@ -102,17 +101,16 @@ class NginxMaintenance(Kind):
     def observe(self, reads: Reads) -> Observation:
         found = observe_file(reads, self.flag)
         done = reads.here.query(f"{shlex.quote(self.program)} -T")
-        if done.exit_code != 0:
-            raise Errored(
-                f"`{self.program} -T` does not show a valid configuration: {tail(done.stderr)}",
-                hint="it needs to run as root (`run_as`), and a configuration without faults",
-            )
+        # Only who is about to put pages up needs it: a broken one must not be in the way back.
+        broken = (tail(done.stderr) or f"exit status {done.exit_code}") if done.exit_code else ""
         own = whose(reads)["host"]
         answers = [
             self._ask(reads, url, via, self.connect_to or ("" if self.via else "127.0.0.1"))
             for url in self.url for via in self.via or (own,)
         ]
-        evidence = {"honoured": honours(done.stdout, self.flag), "answers": answers}
+        evidence = {
+            "broken": broken, "honoured": honours(done.stdout, self.flag), "answers": answers,
+        }
         return found.model_copy(update={"evidence": found.evidence | evidence})
 
     def plan(self, before: Observation) -> Planned:
@@ -123,6 +121,12 @@ class NginxMaintenance(Kind):
             if not exists:
                 return Planned(reason=f"already done: there is no {self.flag}")
             return Planned(actions=(put(before, self.flag, None),))
+        if before.evidence["broken"]:
+            raise Errored(
+                f"`{self.program} -T` does not show the configuration: "
+                f"{before.evidence['broken']}",
+                hint="it needs to run as root (`run_as`), and a configuration without faults",
+            )
         if not before.evidence["honoured"]:
             raise Refused(
                 f"nginx does not look for {self.flag}: its configuration has no "
@@ -186,7 +190,7 @@ class NginxMaintenance(Kind):
         fallback = page.status == self.status
         same, elsewhere = _assets(url, page.body) if fallback else ([], [])
         assets = []
-        for asset in same[:_MOST_ASSETS]:
+        for asset in same:
             found = get(asset)
             assets.append({"url": asset, "status": found.status, "error": found.error})
         return {

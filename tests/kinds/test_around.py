@@ -67,8 +67,11 @@ def test_a_fallback_page_counts_with_all_that_it_loads(
 
 def test_nginx_that_cannot_show_its_configuration_is_not_guessed_about() -> None:
     kind = NginxMaintenance.model_validate({"flag": FLAG, "url": "http://shop.example/"})
-    with pytest.raises(Errored, match="valid configuration"):
-        kind.observe(FakeReads())
+    seen = kind.observe(FakeReads())
+    with pytest.raises(Errored, match="does not show the configuration: exit status 1"):
+        kind.plan(seen)
+    hidden = kind.model_copy(update={"pages": "hidden"})
+    assert hidden.plan(seen).reason == f"already done: there is no {FLAG}"
 
 
 # -- cron ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from runbook.errors import Errored, NotFound
+from runbook.errors import Errored, NotFound, RunbookError
 from runbook.kinds import registry
 from runbook.loading import load_runbook
 from runbook.model.kind import Kind
@@ -137,5 +137,5 @@ def test_plan_verify_and_undo_are_pure(kind: type[Kind]) -> None:
 def _answer(call: Any, before: Observation) -> Any:
     try:
         return call(before)
-    except (ValueError, KeyError) as fault:
+    except (ValueError, KeyError, RunbookError) as fault:
         return (type(fault), str(fault))

@@ -240,6 +240,25 @@ def test_silences_are_as_before_whichever_step_fails(opened: Lab, runs: Runs, st
     assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
 
 
+def test_a_silence_of_somebody_else_stays(opened: Lab, runs: Runs) -> None:
+    """Even one with the same matchers, there before."""
+    now = datetime.now().astimezone()
+    other = alertmanager(opened, "silences", {
+        "matchers": [{"name": "site", "value": "east", "isRegex": False, "isEqual": True},
+                     {"name": "alertname", "value": "Shop.*", "isRegex": True, "isEqual": True}],
+        "startsAt": now.isoformat(), "endsAt": (now + timedelta(hours=1)).isoformat(),
+        "createdBy": "ops", "comment": "the disk is being changed",
+    })["silenceID"]
+    code, state, text = runs.run(QUIET + LOUD)
+    assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+    assert state.nodes["quiet"].outputs["id"] != other
+    assert [one["id"] for one in silences(opened)] == [other]
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    assert [one["id"] for one in silences(opened)] == [other]
+    opened.run("control", "curl", "-sf", "-u", "ops:only-in-the-lab", "-X", "DELETE",
+               f"{ALERTMANAGER}/api/v2/silence/{other}")
+
+
 def test_a_silence_that_is_kept_stands_until_its_end(opened: Lab, runs: Runs) -> None:
     steps = QUIET.replace("for: 1h", "for: 4s, on_error: keep") + LOUD
     code, state, text = runs.run(steps, head=BACK, fail="quiet")

@@ -102,6 +102,20 @@ def test_a_configuration_that_does_not_honour_the_flag_is_refused(site: Lab, run
     assert not state.nodes["closed/switch@east-web"].intended
 
 
+def test_a_configuration_that_is_broken_since_is_not_in_the_way_back(
+    site: Lab, runs: Runs
+) -> None:
+    code, state, text = runs.run(PAGES)
+    assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+    site[OLD].run("cp -p /etc/nginx/nginx.conf /etc/kept; echo nonsense >>/etc/nginx/nginx.conf")
+    try:
+        code, state, text = runs.rollback()
+        assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+        assert site[OLD].run(f"test -e {FLAG}", check=False).returncode == 1
+    finally:
+        site[OLD].run("mv /etc/kept /etc/nginx/nginx.conf")
+
+
 def test_a_fallback_page_whose_style_sheet_is_missing(site: Lab, runs: Runs) -> None:
     """It is found by asking, told, and the site is shown again."""
     site[OLD].run("mv /srv/pages/fallback/style.css /srv/pages/fallback/style")
