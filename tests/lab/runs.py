@@ -67,6 +67,13 @@ class Runs:
         )
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
+    def begun(self, node: str) -> bool:
+        """Whether a node of the latest run has begun to act."""
+        if not (self.folder / "state" / "journal.db").exists():
+            return False
+        store = open_store(self.folder / "state")
+        return store.latest_run_id() is not None and self.state().nodes[node].intended
+
     def asked(self) -> bool:
         """Whether a question is open."""
         return any(node.question for node in self.nodes().values())

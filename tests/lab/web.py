@@ -4,6 +4,7 @@ visitor who loads pages all the time."""
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ OLD, NEW = "east-web", "west-web"
 FLAG = "/run/shop/maintenance.on"
 SOCKET = "/run/haproxy.sock"
 STYLE = "body { color: teal }\n"
+LARGE = 64 << 20
+"""Bytes of /large: more than the buffers on the way can hold."""
 FALLBACK = """\
 <!DOCTYPE html>
 <title>Moving</title>
@@ -45,8 +48,6 @@ http {{
     error_page 503 @maintenance;
     location / {{ {switch}
       root /srv/site; add_header X-Side {side} always; }}
-    location /slow {{ {switch}
-      root /srv/site; limit_rate 8k; }}
     location @maintenance {{
       root /srv/pages; add_header Retry-After 600 always;
       rewrite ^ /fallback/index.html break; }}
@@ -55,14 +56,12 @@ http {{
 }}
 """,
         "/srv/site/index.html": f"<!DOCTYPE html><title>Shop</title>side {side}\n",
-        # About five seconds, and about ten minutes.
-        "/srv/site/slow/ends": "x" * 40_000, "/srv/site/slow/hangs": "x" * 5_000_000,
         "/srv/pages/fallback/index.html": FALLBACK,
         "/srv/pages/fallback/style.css": STYLE,
         "/srv/pages/fallback/van.svg": "<svg xmlns='http://www.w3.org/2000/svg'/>\n",
         "/etc/runbook-lab/boot.d/nginx":
-        "mkdir -p /var/lib/nginx /run/shop\nsetsid nginx -g 'daemon off;' "
-        ">>/var/log/nginx.log 2>&1 </dev/null &\n",
+        f"mkdir -p /var/lib/nginx /run/shop\ntruncate -s {LARGE} /srv/site/large\n"
+        "setsid nginx -g 'daemon off;' >>/var/log/nginx.log 2>&1 </dev/null &\n",
     }
 
 
@@ -75,8 +74,8 @@ global
 defaults
   mode http
   timeout connect 2s
-  timeout client 30s
-  timeout server 30s
+  timeout client 2m
+  timeout server 2m
   option redispatch
 frontend web
   bind :80
@@ -166,17 +165,30 @@ class Visitor:
         return f"{answer.status} {side}"
 
 
-class Slow:
-    """One long download, to be open while servers are taken out: it ``ends`` or ``hangs``."""
+class Download:
+    """One that is open for as long as the test likes: it takes nothing until :meth:`finish`."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
-        self._process = lab.start("client", "curl", "-s", "-o", "/dev/null",
-                                  f"http://{MACHINES[OLD]}/slow/{name}")
+    def __init__(self, lab: Lab) -> None:
+        with inside(lab.network.namespace("client")):
+            self._socket = socket.socket()
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self._socket.settimeout(30)
+            self._socket.connect((MACHINES[OLD], 80))
+        self._socket.sendall(b"GET /large HTTP/1.0\r\nHost: shop.example\r\n\r\n")
+        assert self._socket.recv(12) == b"HTTP/1.1 200"
         wait_for("the download is open", lambda: _open_sessions(lab) > 0)
 
-    def ended(self) -> int:
-        """curl's exit status."""
-        return self._process.wait(20)
+    def finish(self) -> int:
+        """Take the rest; how much that was, whether or not it was cut off."""
+        taken = 0
+        try:
+            while data := self._socket.recv(1 << 20):
+                taken += len(data)
+        except ConnectionResetError:
+            return taken
+        finally:
+            self._socket.close()
+        return taken
 
 
 def _open_sessions(lab: Lab) -> int:
