@@ -341,7 +341,8 @@ def _users_of(here: HostReads, path: str, where: str) -> set[str]:
 
 
 def _running(here: HostReads, users: set[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Jobs that cron has started for these users, in words; and what could not be seen."""
+    """Jobs that cron has started for these users, in words; and what could not be seen. A child of
+    cron that has not yet become a job may become anybody's."""
     if not users:
         return [], ()
     told = here.query(_PROCESSES)
@@ -350,11 +351,16 @@ def _running(here: HostReads, users: set[str]) -> tuple[list[str], tuple[str, ..
     rows = [line.split(maxsplit=5) for line in told.stdout.splitlines()]
     rows = [row for row in rows if len(row) == 6]
     daemons = {row[0] for row in rows if row[3] in _DAEMONS}
+    busy = {row[1] for row in rows}
+    starting = [
+        f"a job that is just starting (process {row[0]})" for row in rows
+        if row[0] in daemons - busy and row[1] in daemons
+    ]
     return [
         f"{_program(args)} of {user} (process {pid}, for {format_duration(float(seconds))})"
         for pid, parent, seconds, comm, user, args in rows
         if parent in daemons and comm not in _DAEMONS and user in users
-    ], ()
+    ] + starting, ()
 
 
 def _program(args: str) -> str:

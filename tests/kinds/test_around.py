@@ -84,6 +84,7 @@ PS = """\
    32    31   69 report          shop  report
    40    20    5 cron            root  /usr/sbin/CRON -f
    41    40    5 backup          other backup
+   45    20    0 cron            root  /usr/sbin/CRON -f
    50     1   70 sh              shop  sh -c /usr/local/bin/report
 """
 TAB = """\
@@ -103,7 +104,9 @@ def test_running_jobs_are_those_of_cron_for_these_users() -> None:
     kind = CronHold.model_validate({"users": "shop", "missing": "ignore"})
     seen = kind.observe(FakeReads(here=FakeHost(answers=answers)))
     assert seen.evidence["running"] == [
-        "/usr/local/bin/report of shop (process 31, for 1m 10s)"]
+        "/usr/local/bin/report of shop (process 31, for 1m 10s)",
+        "a job that is just starting (process 45)",
+    ]
     assert "hush" not in str(seen)
 
 

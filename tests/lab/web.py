@@ -73,7 +73,7 @@ global
   stats socket {SOCKET} mode 600 level admin
 defaults
   mode http
-  timeout connect 2s
+  timeout connect 20s
   timeout client 2m
   timeout server 2m
   option redispatch
@@ -131,7 +131,7 @@ class Visitor:
     def loads(self, count: int) -> None:
         """Wait until so many more pages were asked for."""
         enough = len(self.seen) + count
-        wait_for("pages", lambda: len(self.seen) >= enough)
+        wait_for("pages", lambda: len(self.seen) >= enough, 60)
 
     def counts(self) -> Counter[str]:
         return Counter(what for _, what in self.seen)
@@ -151,7 +151,7 @@ class Visitor:
                 self.seen.append((began, self._load()))
 
     def _load(self) -> str:
-        connection = http.client.HTTPConnection(self._address, timeout=5)
+        connection = http.client.HTTPConnection(self._address, timeout=60)
         try:
             connection.request("GET", self._path, headers={"Host": "shop.example"})
             answer = connection.getresponse()
