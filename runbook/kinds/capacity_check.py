@@ -39,7 +39,7 @@ def _size(value: object) -> int:
 
 
 Size = Annotated[
-    int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"]}),
+    int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "format": "size"}),
 ]
 """Bytes, written ``500M`` or ``20G``; units are powers of 1024."""
 

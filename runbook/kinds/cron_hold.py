@@ -118,7 +118,7 @@ class CronHold(_Cron):
 - id: no-jobs
   kind: cron.hold
   hosts: east and app
-  with: {users: [shop], files: [/etc/cron.d/shop-reports], timers: [shop-mail], wait: true}
+  with: {users: shop, files: /etc/cron.d/shop-reports, timers: [shop-mail], wait: true}
   poll: {every: 5s, timeout: 15m}
 - id: jobs-again
   kind: cron.release

@@ -184,8 +184,9 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         if len(words) == 2 and words[1] == f"list of {_plural(words[0])}":
             return f"{words[0]}, or a list"
         return " or ".join(words)
-    if schema.get("format") in {"duration", "date-time"}:
-        return {"duration": "duration", "date-time": "moment"}[schema["format"]]
+    formats = {"duration": "duration", "date-time": "moment", "size": "size"}
+    if schema.get("format") in formats:
+        return formats[schema["format"]]
     if schema.get("type") == "array":
         inner: Any = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
         return f"list of {_plural(_type(inner, definitions))}"
