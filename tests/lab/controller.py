@@ -12,16 +12,17 @@ import sys
 from pathlib import Path
 
 from runbook.cli import session, wiring
-from runbook.engine.faults import FailSteps
 from runbook.journal import open_store
+from runbook.model.faults import Fault
 
 
 def main(state: str, file: str, fail: str = "") -> int:
     plan = wiring.load_plan(Path(file), [])
-    if fail:
-        # What only rehearsals have: a live run never gets faults from the command line.
-        session._faults = lambda endpoints: FailSteps([fail])
-    run_id, driven = session.start(plan, open_store(Path(state)), show=session.Show.PLAIN)
+    # What only rehearsals have: a live run never gets faults from the command line.
+    faults = [Fault(kind="fail", step=fail)] if fail else []
+    run_id, driven = session.start(
+        plan, open_store(Path(state)), show=session.Show.PLAIN, faults=faults
+    )
     print(f"{run_id} ended: {driven.phase} {driven.why}", flush=True)
     return int(driven.exit_code)
 
