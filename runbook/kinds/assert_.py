@@ -22,6 +22,7 @@ class Assert(CheckKind):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: ClassVar[str] = "assert"
+    by_keys: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     example: ClassVar[str] = """\
 - id: same-number-of-orders

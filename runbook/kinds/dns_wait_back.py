@@ -47,6 +47,7 @@ class DnsWaitBack(Kind):
     """
 
     name: ClassVar[str] = "dns.wait_back"
+    by_keys: ClassVar[bool] = True
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate_undo: ClassVar[float | None] = 65.0
     idempotent: ClassVar[bool] = True

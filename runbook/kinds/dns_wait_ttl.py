@@ -41,6 +41,7 @@ class DnsWaitTtl(Kind):
     """
 
     name: ClassVar[str] = "dns.wait_ttl"
+    by_keys: ClassVar[bool] = True
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate: ClassVar[float] = 60.0
     estimate_undo: ClassVar[float | None] = 0.0

@@ -29,6 +29,7 @@ class HttpCheck(CheckKind):
     model_config = ConfigDict(json_schema_extra=via_or_from)
 
     name: ClassVar[str] = "http.check"
+    by_keys: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     output_names: ClassVar[dict[str, str]] = {
         "status": "status of the last sample; 0 where no answer came",

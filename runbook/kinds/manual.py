@@ -22,6 +22,7 @@ class Manual(Kind):
     """
 
     name: ClassVar[str] = "manual"
+    by_keys: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     estimate: ClassVar[float] = 300.0
     example: ClassVar[str] = """\

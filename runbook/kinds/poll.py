@@ -24,6 +24,7 @@ class PollCommand(CheckKind):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: ClassVar[str] = "poll"
+    by_keys: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     poll: ClassVar[Poll | None] = Poll(every=5.0, timeout=600.0)
     estimate: ClassVar[float] = 30.0

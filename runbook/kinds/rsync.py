@@ -48,6 +48,7 @@ class Rsync(Kind):
     """
 
     name: ClassVar[str] = "rsync"
+    by_keys: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 60.0

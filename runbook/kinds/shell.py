@@ -23,6 +23,7 @@ class CommandKind(Kind):
 
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     estimate: ClassVar[float] = 5.0
+    by_keys: ClassVar[bool] = True
 
     creates: Plain | None = Field(
         default=None,

@@ -27,6 +27,7 @@ class SqlAssert(CheckKind):
     """
 
     name: ClassVar[str] = "sql.assert"
+    by_keys: ClassVar[bool] = True
     output_names: ClassVar[dict[str, str]] = {
         "value": "the first value of the first row",
         "rows": "the first 20 rows, each a mapping by column",
@@ -87,6 +88,7 @@ class SqlQuery(Kind):
     """
 
     name: ClassVar[str] = "sql.query"
+    by_keys: ClassVar[bool] = True
     estimate: ClassVar[float] = 2.0
     example: ClassVar[str] = """\
 - id: close-shop

@@ -21,6 +21,7 @@ class TcpCheck(CheckKind):
     model_config = ConfigDict(json_schema_extra=via_or_from)
 
     name: ClassVar[str] = "tcp.check"
+    by_keys: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     output_names: ClassVar[dict[str, str]] = {"open": "whether every vantage point got through"}
     example: ClassVar[str] = """\

@@ -56,6 +56,7 @@ class Wait(Kind):
     """
 
     name: ClassVar[str] = "wait"
+    by_keys: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
     estimate_undo: ClassVar[float | None] = 0.0
     example: ClassVar[str] = """\

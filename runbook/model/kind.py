@@ -53,6 +53,9 @@ class Kind(BaseModel):
     """Seconds, where the step has no ``estimate:``."""
     estimate_undo: ClassVar[float | None] = None
     """Seconds its undo takes; None: as long as the doing. Waits and gates have nothing to undo."""
+    by_keys: ClassVar[bool] = False
+    """How long it takes is up to its keys, or to people (a command, a wait): what other steps of
+    the kind took says nothing about this one."""
     output_names: ClassVar[dict[str, str]] = {}
     """Outputs it gives, each with its meaning."""
 
