@@ -178,6 +178,8 @@ def samples_of(plan: Plan, events: Sequence[Event]) -> list[Sample]:
             start = began.pop(place, None)
             if event.kind == "verified" and (start is not None or not intended):
                 start = _first_look(event, start)
+            if event.kind == "restored" and start is not None:
+                start = float(event.data.get("started_at", start))
             if event.kind in {"verified", "restored"} and start is not None:
                 found.append(_sample(plan, event, level, event.ts - start))
     return found

@@ -83,6 +83,7 @@ class _NodeUndo:
         self.node = node
         self.accept_drift = accept_drift
         self.accept_loss = step.id in ctx.state.accept_loss
+        self.began = ctx.now()
         self.status = ctx.status(node.id)
         self.before = Observation.model_validate(self.status.before or {})
         self.reads = NodeReads(ctx.plan, ctx.state, ctx.world, node, node.host)
@@ -245,7 +246,7 @@ class _NodeUndo:
     def _draft(self, kind: str, **data: Any) -> Draft:
         acting = self.status.undo_unsettled or self.status.state is NodeState.UNDOING
         number = self.status.undo_attempt if acting else self.status.undo_number + 1
-        return Draft(kind, self.node.id, "undo", number, data)
+        return Draft(kind, self.node.id, "undo", number, {**data, "started_at": self.began})
 
     def _event(self, kind: str, **data: Any) -> None:
         self.ctx.append(self._draft(kind, **data))
