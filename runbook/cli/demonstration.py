@@ -19,7 +19,7 @@ import typer
 from runbook.cli import wiring
 from runbook.cli.answer import load_state
 from runbook.cli.embedded import Embedded, embedded, keep_judgement, sandbox_config
-from runbook.cli.rehearsals import probe_world
+from runbook.cli.levels import probe_world
 from runbook.cli.report import write_report
 from runbook.errors import Errored, ExitCode, NotFound
 from runbook.journal import Store

@@ -14,6 +14,12 @@ from runbook.cli.options import Json, Plain, RunbookFile, State, Vars
 class Level(StrEnum):
     plan = "plan"
     probe = "probe"
+    simulate = "simulate"
+    sandbox = "sandbox"
+
+
+class World(StrEnum):
+    live = "live"
     sandbox = "sandbox"
 
 
@@ -22,7 +28,8 @@ def command(
     level: Annotated[
         Level,
         typer.Option("--level", "-l", help="plan: offline. probe: reads the real hosts, zones "
-                     "and services. sandbox: everything, in an embedded world."),
+                     "and services. simulate: the plan on a virtual clock, thousands of times. "
+                     "sandbox: everything, in an embedded world."),
     ] = Level.plan,
     var: Vars = None,
     config: Annotated[
@@ -35,6 +42,25 @@ def command(
     real_time: Annotated[
         bool, typer.Option("--real-time", help="sandbox: waits last as long as they say.")
     ] = False,
+    runs: Annotated[
+        int, typer.Option("--runs", min=100, help="simulate: so many times.")
+    ] = 10_000,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="simulate: the same seed gives the same result.")
+    ] = 1,
+    failure_rate: Annotated[
+        list[str] | None,
+        typer.Option("--failure-rate", metavar="[STEP=]RATE",
+                     help="simulate: chance that a try of a step fails; else as observed."),
+    ] = None,
+    certainty: Annotated[
+        float,
+        typer.Option("--certainty", min=0.5, max=0.999,
+                     help="simulate: how certain the window, and the time to decide, shall be."),
+    ] = 0.95,
+    world: Annotated[
+        World, typer.Option("--for", help="simulate: the run that is predicted.")
+    ] = World.live,
     faults: Annotated[
         list[str] | None,
         typer.Option("--faults", metavar="FAULT", help="Rollback coverage: at each step in turn, "
@@ -57,7 +83,7 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", dir_okay=False,
-                     help="With --faults: the result as one HTML page."),
+                     help="With --faults, and of a simulation: the result as one HTML page."),
     ] = None,
     junit: Annotated[
         Path | None,
@@ -68,19 +94,20 @@ def command(
     plain: Plain = False,
     state: State = None,
 ) -> None:
-    from runbook.cli import rehearsals, wiring
+    from runbook.cli import levels, wiring
 
     if faults and (level is not Level.sandbox or fail or real_time):
         raise typer.BadParameter("--faults goes with --level sandbox, without --fail or "
                                  "--real-time")
-    if not faults and (step or out or junit):
-        raise typer.BadParameter("--step, --out and --junit go with --faults")
+    if not faults and (step or junit or (out and level is not Level.simulate)):
+        raise typer.BadParameter("--step, --out and --junit go with --faults (--out with "
+                                 "--level simulate, too)")
     plan = wiring.load_plan(file, var or [])
     store = wiring.open_state(state)
     if level is Level.plan:
-        rehearsals.offline(plan, store, as_json=json)
+        levels.offline(plan, store, as_json=json)
     elif level is Level.probe:
-        rehearsals.probed(plan, store, as_json=json)
+        levels.probed(plan, store, as_json=json)
     elif faults:
         from runbook.cli.coverage import Wanted, covered
         from runbook.cli.embedded import sandbox_config
@@ -89,8 +116,17 @@ def command(
             faults=faults, steps=step or (), jobs=jobs, traffic=traffic, out=out, junit=junit,
             plain=plain, as_json=json,
         ))
+    elif level is Level.simulate:
+        from runbook.cli.simulated import Odds, simulated
+
+        simulated(
+            plan, store,
+            Odds(runs=runs, seed=seed, certainty=certainty, world=world.value,
+                 failure_rates=tuple(failure_rate or ())),
+            out=out, as_json=json,
+        )
     else:
-        rehearsals.played(
+        levels.played(
             plan, store, file, config, fail=tuple(fail or ()), real_time=real_time,
             plain=plain, as_json=json,
         )

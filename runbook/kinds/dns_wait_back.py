@@ -50,6 +50,7 @@ class DnsWaitBack(Kind):
     by_keys: ClassVar[bool] = True
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
     estimate_undo: ClassVar[float | None] = 65.0
+    back_after: ClassVar[tuple[str, ...]] = ("dns.flip", "dns.restore_ttl")
     idempotent: ClassVar[bool] = True
     example: ClassVar[str] = """\
 - id: new-side-stays
@@ -77,6 +78,9 @@ class DnsWaitBack(Kind):
 
     def estimated_undo(self) -> float:
         return self.ttl + self.skew
+
+    def back_pause(self, ttl: float | None) -> float:
+        return (self.ttl if ttl is None else ttl) + self.skew
 
     def observe(self, reads: Reads) -> Observation:
         """``state`` stays empty: what caches hold cannot be seen, and is nobody's drift."""

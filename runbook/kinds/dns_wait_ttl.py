@@ -21,7 +21,7 @@ from runbook.model.dns import Zone
 from runbook.model.dns_ttl import CachedSet, moment, negative_ttl, no_old_answer, old_side_off
 from runbook.model.duration import format_duration
 from runbook.model.kind import Kind
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Observation, Pause, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
 
@@ -74,6 +74,9 @@ class DnsWaitTtl(Kind):
         "needed where names or types that did not exist come next.",
     )
     except_servers: Texts = Field(default=(), description=EXCEPT_SERVERS)
+
+    def pause(self) -> Pause:
+        return Pause(seconds=self.skew + self.extra, of=self.of)
 
     def preview(self) -> tuple[str, ...]:
         also = ", and *there is no such name*" if self.negative else ""

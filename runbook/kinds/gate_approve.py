@@ -23,6 +23,7 @@ class GateApprove(Kind):
 
     name: ClassVar[str] = "gate.approve"
     by_keys: ClassVar[bool] = True
+    asks: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 60.0
     estimate_undo: ClassVar[float | None] = 0.0

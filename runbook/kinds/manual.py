@@ -23,6 +23,7 @@ class Manual(Kind):
 
     name: ClassVar[str] = "manual"
     by_keys: ClassVar[bool] = True
+    asks: ClassVar[bool] = True
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     estimate: ClassVar[float] = 300.0
     example: ClassVar[str] = """\

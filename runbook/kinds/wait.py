@@ -11,7 +11,7 @@ from runbook.kinds._shared import Duration
 from runbook.model.actions import Action, WaitFor
 from runbook.model.duration import format_duration
 from runbook.model.kind import Kind
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Observation, Pause, Planned, Verdict
 from runbook.model.ports import Reads
 
 
@@ -106,6 +106,9 @@ class Wait(Kind):
 
     def estimated(self) -> float:
         return self.estimate if self.duration is None else self.duration
+
+    def pause(self) -> Pause:
+        return Pause(seconds=self.duration or 0.0, until=self.until)
 
     def preview(self) -> tuple[str, ...]:
         if self.until is not None:

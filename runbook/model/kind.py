@@ -23,6 +23,7 @@ from runbook.model.observation import (
     Irreversible,
     Loss,
     Observation,
+    Pause,
     Planned,
     Verdict,
 )
@@ -64,6 +65,12 @@ class Kind(BaseModel):
 
     settled_in_plan: ClassVar[bool] = True
     """Whether a plan without the step that :meth:`settled_by` asks for is refused."""
+
+    asks: ClassVar[bool] = False
+    """Its time is that of people who answer."""
+    back_after: ClassVar[tuple[str, ...]] = ()
+    """Kinds of steps whose undo its own undo waits after, see :meth:`back_pause`; without one of
+    them behind it there is nothing to wait for."""
 
     wants_heartbeat: ClassVar[bool] = False
     """Whether :meth:`heartbeat` may give one."""
@@ -139,6 +146,15 @@ class Kind(BaseModel):
     def estimated_undo(self) -> float | None:
         """Seconds the undo of one node takes, where the keys tell; None: as the doing."""
         return self.estimate_undo
+
+    def pause(self) -> Pause | None:
+        """Pure. How long it waits, where waiting is all it does and the keys tell."""
+        return None
+
+    def back_pause(self, ttl: float | None) -> float:
+        """Pure. How long its undo waits after the undo of a step of ``back_after`` that gave
+        answers with that TTL; None: it is not known."""
+        return 0.0
 
     def preview(self) -> tuple[str, ...]:
         """Lines that tell a person, before anything is asked of the world, what it will do:

@@ -76,6 +76,20 @@ class Loss(BaseModel):
     rows: int | None = None
 
 
+class Pause(BaseModel):
+    """How long a step waits, where its keys tell: for a simulation, which asks nothing.
+
+    One of: ``seconds`` from its start; ``until`` a moment (Unix seconds); ``seconds`` after the
+    step ``of`` has ended, and the greatest TTL that step replaces on top.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = 0.0
+    until: float | None = None
+    of: str | None = None
+
+
 class Heartbeat(BaseModel):
     """A sign of life that a controller gives while it drives a run, from the moment a step begins
     to act until it is undone or the run ends."""

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from runbook.engine.report_model import Report
 from runbook.views import report_words as words
+from runbook.views.pages import environment
 from runbook.views.report_words import ReportWords, span
 from runbook.views.timeline import build_timeline
 from runbook.views.words import PHASE_WORD, SYMBOL, level_word
 
 
-@functools.cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("runbook.views"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )
-
-
 def render_html(report: Report) -> str:
     """The whole page. Everything in the report is escaped: it stays text."""
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         r=report,
         say=ReportWords(report),
         span=span,

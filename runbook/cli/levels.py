@@ -1,4 +1,4 @@
-"""The three levels of rehearsal, each recorded under the digest of the plan."""
+"""The levels of rehearsal, each recorded under the digest of the plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def offline(plan: Plan, store: Store, *, as_json: bool) -> NoReturn:
     """Level *plan*: whether it is whole and fits its window. Touches nothing."""
     timeline = build_timeline(plan)
     ok = timeline.fits_window is not False
-    _record(store, plan, "plan", "", ok, {"total": timeline.total})
+    record(store, plan, "plan", "", ok, {"total": timeline.total})
     show_offline(plan, timeline, ok=ok, as_json=as_json)
     raise typer.Exit(int(ExitCode.OK if ok else ExitCode.REHEARSAL_FAILED))
 
@@ -34,7 +34,7 @@ def offline(plan: Plan, store: Store, *, as_json: bool) -> NoReturn:
 def probed(plan: Plan, store: Store, *, as_json: bool, endpoints_file: str = "") -> NoReturn:
     """Level *probe*: what each step would do, read from the real world."""
     report = probe_world(plan, store, endpoints_file)
-    _record(store, plan, "probe", "", report.ok, {"fidelity": report.fidelity, **report.counts})
+    record(store, plan, "probe", "", report.ok, {"fidelity": report.fidelity, **report.counts})
     show_probe(report, as_json=as_json)
     raise typer.Exit(int(ExitCode.OK if report.ok else ExitCode.REHEARSAL_FAILED))
 
@@ -77,7 +77,7 @@ def played(
     lost = judgement.writes_lost if judgement else None
     restored = driven.exit_code is ExitCode.ROLLED_BACK and not changed
     ok = (restored if fail else driven.exit_code is ExitCode.OK) and not lost
-    _record(store, plan, "sandbox", run_id, ok,
+    record(store, plan, "sandbox", run_id, ok,
             {"phase": str(driven.phase), "failed_on_purpose": list(fail), "lost": lost})
     show_played(run_id, driven, judgement, changed if fail else None, ok=ok, as_json=as_json)
     if not as_json:
@@ -85,10 +85,11 @@ def played(
     raise typer.Exit(int(ExitCode.OK if ok else ExitCode.REHEARSAL_FAILED))
 
 
-def _record(
+def record(
     store: Store, plan: Plan, level: str, run_id: str, ok: bool, data: Mapping[str, Any]
 ) -> None:
+    """Keep that a plan was rehearsed, under its digest."""
     store.record_rehearsal(Rehearsal(
         plan_digest=plan.digest, level=level, run_id=run_id, ts=time.time(),
-        who=wiring.person(), ok=ok, data=dict(data),
+        who=wiring.person(), ok=ok, data={**data, "runbook": plan.runbook},
     ))

@@ -1,0 +1,150 @@
+"""How long one thing takes, as something to draw from. Plain values, no numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from statistics import median
+from typing import Literal
+
+Basis = Literal["measured", "rehearsed", "estimate", "people", "known", "as the doing"]
+
+Differences = tuple[tuple[float, float], ...]
+"""In seconds, and in proportion."""
+
+_Z95 = 1.645
+"""Of a normal distribution 95 % lie below so many standard deviations."""
+
+ESTIMATE_FACTOR = 2.0
+"""An estimate is the middle; nine times in ten it takes between half of it and the double."""
+PEOPLE_FACTOR = 3.0
+"""The same for answers of people: nine in ten between a third and three times the estimate."""
+SHARED = 0.35
+"""Share (of the variance) of an estimate's error that all estimates of a night have in common:
+who is too hopeful once is so everywhere."""
+FEW = 0.4
+"""Standard deviation of the logarithm by which a measurement is spread that nothing else is known
+beside; n of them by ``FEW / sqrt(n)``."""
+_ALIKE = 0.01
+"""The same where surprises are known: what is measured twice is never quite the same."""
+_MOST_SURPRISES = 256
+PACE = 0.35
+"""Standard deviation of the logarithm of a night's pace, as long as no nights were measured: all
+that is work goes faster or slower together, by how busy the machines and the network are. (Between
+campaigns of the example on a shared machine it was 0.25 to 0.4.)"""
+_PACE_COUNTS_AS = 3
+"""That guess counts as much as so many nights."""
+_LATEST = 8
+"""Measurements of a thing that are compared with each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """Seconds: ``fixed`` + one of ``seconds``, each as likely, times a random factor around 1.
+
+    With a chance of one in n + 1, where n is the number of ``seconds``, something new happens: then
+    one of ``surprises`` is added (or taken away, of which there is never more than half). So what
+    was measured three times can still surprise, and what was measured thirty times hardly any more.
+
+    ``spread`` is the standard deviation of the factor's logarithm, ``shared`` that part of it
+    which is the same for everything of one simulated run that has such a part.
+    """
+
+    basis: Basis
+    seconds: tuple[float, ...] = (0.0,)
+    spread: float = 0.0
+    shared: float = 0.0
+    fixed: float = 0.0
+    surprises: tuple[float, ...] = ()
+    samples: int = 0
+    """How many of ``seconds`` were measured."""
+
+    @property
+    def middle(self) -> float:
+        """Seconds that are as often exceeded as not, about."""
+        several = sorted(self.seconds)
+        return self.fixed + several[len(several) // 2]
+
+    def at_least(self, middle: float) -> Takes:
+        """The same shape, made longer so that its middle is no less than that."""
+        own = self.middle - self.fixed
+        if own >= middle or own <= 0:
+            return self if own >= middle else replace(self, seconds=(middle,))
+        return replace(self, seconds=tuple(s * middle / own for s in self.seconds))
+
+
+def known(seconds: float) -> Takes:
+    """A wait whose length is decided: it does not vary."""
+    return Takes("known", fixed=seconds)
+
+
+def estimated(seconds: float) -> Takes:
+    """Nothing is known but an estimate."""
+    whole = math.log(ESTIMATE_FACTOR) / _Z95
+    return Takes(
+        "estimate", (seconds,), spread=whole * math.sqrt(1 - SHARED),
+        shared=whole * math.sqrt(SHARED),
+    )
+
+
+def answered(seconds: float) -> Takes:
+    """People have to answer, and how long they take was never measured."""
+    return Takes("people", (seconds,), spread=math.log(PEOPLE_FACTOR) / _Z95)
+
+
+def measured(
+    seconds: tuple[float, ...], *, fixed: float = 0.0, basis: Basis = "measured",
+    differences: Differences = (), pace: float = 0.0,
+) -> Takes:
+    """It was measured so often, the part that is ``fixed`` apart. ``differences``: how unlike
+    measurements of one and the same thing have been, here and elsewhere. ``pace``: by how much
+    nights differ; what always took the same keeps to its own time."""
+    own = tuple(max(0.0, s - fixed) for s in seconds)
+    middle = sorted(own)[len(own) // 2]
+    surprises = tuple(_surprise(one, middle) for one in differences)
+    return Takes(
+        basis, own, spread=_ALIKE if surprises else FEW / math.sqrt(len(own)), fixed=fixed,
+        shared=min(pace, _range(own)) if len(own) > 1 else pace, surprises=surprises,
+        samples=len(own),
+    )
+
+
+def _range(seconds: Sequence[float]) -> float:
+    """How far apart the shortest and the longest are, as a logarithm."""
+    shortest, longest = min(seconds), max(seconds)
+    return math.log(longest / shortest) if shortest > 0 else math.inf
+
+
+def pace_of(things: Iterable[Mapping[str, float]]) -> float:
+    """By how much the pace of nights differs, from what each thing took in each of them (by night).
+    A night's pace is the middle of all its ratios to the middle of the thing."""
+    ratios: dict[str, list[float]] = {}
+    for nights in things:
+        middle = median(nights.values()) if nights else 0.0
+        for night, seconds in nights.items():
+            if middle > 0 and seconds > 0:
+                ratios.setdefault(night, []).append(math.log(seconds / middle))
+    paces = [median(one) for one in ratios.values()]
+    scatter = sum(pace**2 for pace in paces)
+    free = max(0, len(paces) - 1)
+    return math.sqrt((_PACE_COUNTS_AS * PACE**2 + scatter) / (_PACE_COUNTS_AS + free))
+
+
+def _surprise(difference: tuple[float, float], middle: float) -> float:
+    """What a difference that was seen elsewhere would be here: no more than it was in seconds, and
+    no more than it was in proportion. Below a second proportions mean nothing."""
+    seconds, share = difference
+    return math.copysign(min(abs(seconds), abs(share) * max(1.0, middle)), seconds)
+
+
+def differences_in(groups: Iterable[Sequence[float]]) -> Differences:
+    """Of measurements of the same thing each with each other: by how many seconds they differed,
+    and by what share of the smaller one (of a second, where that is smaller)."""
+    found = [
+        (one - other, (one - other) / max(1.0, min(one, other)))
+        for group in groups for one, other in permutations(group[-_LATEST:], 2)
+    ]
+    every = max(1, len(found) // _MOST_SURPRISES)
+    return tuple(found[::every])

@@ -1,0 +1,343 @@
+"""What there is to do in a simulated run: the plan, with how long each part of it takes.
+
+Plain values, no numpy. Steps that are left out are gone; who came after them comes after those
+before them. Moments are seconds from the start of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from runbook.engine.history import Found, History, Op, batch_sizes, rounds
+from runbook.engine.simulate.takes import (
+    Basis,
+    Differences,
+    Takes,
+    answered,
+    differences_in,
+    estimated,
+    known,
+    measured,
+    pace_of,
+)
+from runbook.model.dns import Change
+from runbook.model.kind import Kind
+from runbook.model.observation import Pause
+from runbook.model.plan import Plan, PlannedStep
+from runbook.model.runbook import Retry
+
+REAL = frozenset({"live", "staging"})
+_HANDOVER = 0.02
+"""Seconds the engine takes from one step to the next; no measurement of a step holds it."""
+_OVERHEAD = 0.1
+"""Seconds for what a wait does besides waiting: a look before it and one after."""
+
+
+_Thing = tuple[str, str | None, Op]
+"""Step, host, and whether it is done or undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """So many seconds because of the step at place ``of``."""
+
+    of: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One step. ``takes`` has one entry a node; where ``alike``, one draw is meant for all of
+    them, as an estimate is wrong for all of them in the same way."""
+
+    id: str
+    after: tuple[int, ...]
+    """Places of the steps before it."""
+    takes: tuple[Takes, ...]
+    alike: bool
+    batches: tuple[int, ...]
+    """Sizes of the batches its nodes go in."""
+    soak: float
+    not_before: float
+    """``-inf``: no anchor."""
+    until: float
+    """The step ends no earlier; ``-inf``: it does not wait for a moment."""
+    lag: Lag | None
+    """It ends no earlier than so long after the end of another step."""
+    takes_slot: bool
+    """Waits and questions take no slot of ``max_parallel``."""
+    failure: float
+    """Chance that one attempt of one node fails."""
+    retry: Retry
+    tolerated: int
+    turns_back: bool
+    """A failure that counts turns the run back; else it is held."""
+    undo: Takes
+    undo_rounds: int
+    back_waits: tuple[Lag, ...]
+    """Its undo is a wait, and how long: the greatest of those of whose steps have begun."""
+    no_return: bool
+    """A point of no return: nothing goes back by itself after it has begun."""
+    irreversible: bool
+    """What it did stays."""
+
+    @property
+    def source(self) -> Takes:
+        """What its time is taken from: of several nodes, what is least known."""
+        return min(self.takes, key=lambda one: one.samples, default=known(0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All of it, each after those it depends on. ``origin``: Unix seconds, or 0 when nothing is
+    dated. ``assumptions``: what had to be assumed, in words."""
+
+    steps: tuple[Work, ...]
+    origin: float
+    max_parallel: int
+    assumptions: tuple[str, ...]
+    handover: float = 0.0
+    """Seconds between the end of a node, or of its undo, and what comes after it."""
+
+
+def lay_out(
+    plan: Plan, kinds: Mapping[str, type[Kind]], history: History, *, level: str, origin: float,
+    failures: Mapping[str, float] | None = None,
+    changes: Mapping[str, Sequence[Change]] | None = None,
+) -> Layout:
+    """The work of a plan.
+
+    ``level``: the run that is meant, ``live`` or ``sandbox``; each is reckoned from runs of its
+    own kind first. ``failures``: by step, the chance that an attempt fails. ``changes``: of each
+    step that changes records, what it changes, where zone files tell: the TTLs to wait for.
+    """
+    return _Laying(plan, kinds, history, level, origin, failures or {}, changes or {}).lay_out()
+
+
+class _Laying:
+    def __init__(
+        self, plan: Plan, kinds: Mapping[str, type[Kind]], history: History, level: str,
+        origin: float, failures: Mapping[str, float], changes: Mapping[str, Sequence[Change]],
+    ) -> None:
+        self._plan = plan
+        self._kinds = kinds
+        self._history = history
+        self._real = level in REAL
+        self._origin = origin
+        self._failures = failures
+        self._changes = changes
+        self._differences, self._pace = self._learn()
+        self._counts: dict[str, int] = {}
+        self._conditions = 0
+
+    def lay_out(self) -> Layout:
+        behind: dict[str, tuple[int, ...]] = {}
+        """Of each step the places of the real steps that decide when those after it may start."""
+        place: dict[str, int] = {}
+        steps: list[Work] = []
+        for step in self._plan.steps:
+            after = tuple(sorted({one for name in step.after for one in behind[name]}))
+            if step.skipped is not None or not step.nodes:
+                behind[step.id] = after
+                continue
+            behind[step.id] = (len(steps),)
+            place[step.id] = len(steps)
+            steps.append(self._work(step, after, place))
+        return Layout(
+            self._with_waits_back(steps, place), self._origin, self._plan.policy.max_parallel,
+            self._assumptions(), _HANDOVER,
+        )
+
+    def _learn(self) -> tuple[Differences, float]:
+        """How unlike each other the measurements of one thing have been in this runbook's runs, and
+        how unlike the nights; of runs of the kind that is meant, or, where there were none, of the
+        other."""
+        own: dict[_Thing, dict[str, float]] = {}
+        other: dict[_Thing, dict[str, float]] = {}
+        for one in self._history.samples:
+            if one.runbook == self._plan.runbook:
+                into = own if (one.level in REAL) == self._real else other
+                into.setdefault((one.step, one.host, one.op), {})[one.run_id] = one.seconds
+        things = (own or other).values()
+        return differences_in([list(nights.values()) for nights in things]), pace_of(things)
+
+    def _work(
+        self, step: PlannedStep, after: tuple[int, ...], place: Mapping[str, int]
+    ) -> Work:
+        kind = self._kinds[step.kind]
+        pause = self._pause(step, kind)
+        ttl = self._ttl(pause) if pause is not None else None
+        lag = None
+        if pause is not None and pause.of is not None and ttl is not None and pause.of in place:
+            lag = Lag(place[pause.of], pause.seconds + ttl)
+        waits = lag is not None or (pause is not None and pause.of is None)
+        takes, alike = self._takes(step, kind, pause if waits else None)
+        undo = self._undo(step, kind, takes)
+        moments = [m - self._origin for m in (step.at, step.not_before) if m is not None]
+        self._conditions += step.when is not None
+        self._counts[takes[0].basis] = self._counts.get(takes[0].basis, 0) + 1
+        return Work(
+            id=step.id,
+            after=after,
+            takes=takes,
+            alike=alike,
+            batches=tuple(batch_sizes(step, "do")),
+            soak=step.soak,
+            not_before=max(moments, default=-float("inf")),
+            until=-float("inf") if pause is None or pause.until is None
+            else pause.until - self._origin,
+            lag=lag,
+            takes_slot=not (waits or kind.asks),
+            failure=self._failures.get(step.id, 0.0),
+            retry=step.retry,
+            tolerated=len(step.nodes) if step.on_failure == "continue" else step.max_failures,
+            turns_back=step.on_failure == "rollback",
+            undo=undo,
+            undo_rounds=1 if undo.basis == "known" else rounds(self._plan, step, "undo"),
+            back_waits=(),
+            no_return=step.point_of_no_return,
+            irreversible=step.irreversible is not None,
+        )
+
+    def _with_waits_back(
+        self, steps: list[Work], place: Mapping[str, int]
+    ) -> tuple[Work, ...]:
+        """The undo of a step that only waits, for what steps behind it have left in caches."""
+        for name, own in place.items():
+            step = self._plan.by_id[name]
+            kind = self._kinds[step.kind]
+            if not kind.back_after or step.nodes[0].late:
+                continue
+            made = kind.model_validate(step.nodes[0].args)
+            waits = [
+                Lag(at, made.back_pause(self._given_ttl(self._plan.by_id[later])))
+                for later, at in place.items()
+                if at > own and self._plan.by_id[later].kind in kind.back_after
+            ]
+            steps[own] = replace(steps[own], back_waits=tuple(waits))
+        return tuple(steps)
+
+    def _given_ttl(self, step: PlannedStep) -> float | None:
+        """The greatest TTL that answers carry once the step is done: of what it changes, or, where
+        it puts back the TTLs of another step, of what that one had found."""
+        told = [c.after.ttl for c in self._changes.get(step.id, ()) if c.after is not None]
+        if not told and not step.nodes[0].late:
+            made = self._kinds[step.kind].model_validate(step.nodes[0].args)
+            told = [
+                c.before.ttl for name in made.references()
+                for c in self._changes.get(name, ()) if c.before is not None
+            ]
+        return float(max(told)) if told else None
+
+    def _pause(self, step: PlannedStep, kind: type[Kind]) -> Pause | None:
+        node = step.nodes[0]
+        if node.late or kind.pause is Kind.pause:
+            return None
+        return kind.model_validate(node.args).pause()
+
+    def _ttl(self, pause: Pause) -> float | None:
+        """The greatest TTL that caches may hold what was there before the step ``of`` with."""
+        told = [
+            one.before.ttl for one in self._changes.get(pause.of or "", ())
+            if one.before is not None
+        ]
+        return float(max(told)) if told else None
+
+    def _takes(
+        self, step: PlannedStep, kind: type[Kind], pause: Pause | None
+    ) -> tuple[tuple[Takes, ...], bool]:
+        """One entry a node, and whether all of them are one."""
+        count = len(step.nodes)
+        if pause is not None and (pause.of is not None or pause.until is not None):
+            return (replace(estimated(_OVERHEAD), basis="known"),) * count, True
+        fixed = pause.seconds if pause is not None else 0.0
+        found = [
+            self._found(self._history.find(self._plan.runbook, step, node.host, "do"), kind,
+                        fixed, self._each(step, "do"))
+            for node in step.nodes
+        ]
+        if all(one is not None for one in found):
+            return tuple(one for one in found if one is not None), False
+        if pause is not None:
+            return (replace(estimated(_OVERHEAD), basis="known", fixed=fixed),) * count, True
+        each = self._each(step, "do")
+        return ((answered if kind.asks else estimated)(each),) * count, True
+
+    def _each(self, step: PlannedStep, op: Op) -> float:
+        """Seconds of one node, by the estimate, which is for the whole step."""
+        if op == "undo":
+            return step.estimate_undo / rounds(self._plan, step, "undo")
+        soaked = step.soak * (len(batch_sizes(step, "do")) - 1)
+        return max(0.0, step.estimate - soaked) / rounds(self._plan, step, "do")
+
+    def _found(
+        self, found: Found, kind: type[Kind], fixed: float, estimate: float
+    ) -> Takes | None:
+        """Of the kind of run that is meant; else, of the other kind, where it tells anything."""
+        own = tuple(s.seconds for s in found.samples if (s.level in REAL) == self._real)
+        if own:
+            return self._measured(own, fixed)
+        other = tuple(s.seconds for s in found.samples)
+        if not other or kind.asks:
+            return None
+        if fixed:
+            return self._measured(other, fixed, "rehearsed")
+        shape = self._measured(other, 0.0, "rehearsed")
+        # A sandbox does not hold what production holds: it may raise an estimate, never lower it.
+        return shape.at_least(estimate) if self._real else shape
+
+    def _measured(
+        self, seconds: tuple[float, ...], fixed: float, basis: Basis = "measured"
+    ) -> Takes:
+        return measured(seconds, fixed=fixed, basis=basis, differences=self._differences,
+                        pace=self._pace)
+
+    def _undo(self, step: PlannedStep, kind: type[Kind], doing: tuple[Takes, ...]) -> Takes:
+        if kind.check or step.irreversible is not None or kind.back_after:
+            return known(0.0)
+        each = self._each(step, "undo")
+        found = [
+            takes for node in step.nodes
+            if (takes := self._found(
+                self._history.find(self._plan.runbook, step, node.host, "undo"), kind, 0.0, each
+            )) is not None
+        ]
+        if found:
+            # Of several nodes the slowest counts: each round waits for it.
+            return max(found, key=lambda one: one.middle)
+        if each == 0:
+            return known(0.0)
+        if doing[0].samples and abs(each - self._each(step, "do")) < 1e-9:
+            return replace(max(doing, key=lambda one: one.middle), basis="as the doing")
+        return estimated(each)
+
+    def _assumptions(self) -> tuple[str, ...]:
+        told = []
+        if self._differences:
+            told.append(
+                "what was measured n times takes, with a chance of one in n + 1, as much longer or "
+                "shorter as some step once did; two nights in three are within "
+                f"{self._pace:.0%} of the middle one"
+            )
+        guessed = self._counts.get("estimate", 0)
+        if guessed:
+            told.append(
+                f"{guessed} steps by their estimate: nine in ten between half and double, a third "
+                "of the error common to all"
+            )
+        if self._counts.get("rehearsed") and self._real:
+            told.append(
+                f"{self._counts['rehearsed']} steps by rehearsals alone, never shorter than their "
+                "estimate"
+            )
+        if self._counts.get("people"):
+            told.append(
+                f"{self._counts['people']} questions to people: nine answers in ten between a "
+                "third and three times the estimate"
+            )
+        if self._conditions:
+            told.append(f"{self._conditions} conditions (`when:`) hold")
+        if not any(self._failures.values()):
+            told.append("nothing fails: no failure was ever seen, and no --failure-rate is given")
+        return tuple(told)
