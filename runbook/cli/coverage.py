@@ -102,7 +102,7 @@ def covered(plan: Plan, store: Store, config: Path, wanted: Wanted) -> NoReturn:
         typer.echo("stopped: every world was taken away again, and no rehearsal was recorded",
                    err=True)
         raise typer.Exit(int(ExitCode.STOPPED)) from None
-    record(store, coverage)
+    record(store, plan, coverage)
     written = []
     for file, text in ((wanted.out, render_coverage), (wanted.junit, render_junit)):
         if file is not None:
@@ -112,7 +112,7 @@ def covered(plan: Plan, store: Store, config: Path, wanted: Wanted) -> NoReturn:
     raise typer.Exit(int(ExitCode.OK if coverage.ok else ExitCode.REHEARSAL_FAILED))
 
 
-def record(store: Store, coverage: Coverage) -> None:
+def record(store: Store, plan: Plan, coverage: Coverage) -> None:
     """Under the digest of the plan, as every rehearsal is; the matrix in the folder of the run
     that had no fault. The runs themselves stay, with what going back took."""
     whole = coverage.cells[0]
@@ -122,6 +122,7 @@ def record(store: Store, coverage: Coverage) -> None:
     store.record_rehearsal(Rehearsal(
         plan_digest=coverage.digest, level=coverage.level, run_id=whole.run, ts=time.time(),
         who=wiring.person(), ok=coverage.ok, data={
+            "runbook": plan.runbook,
             "faults": list(coverage.columns), "worlds": len(coverage.cells),
             "undoable": list(coverage.undoable), "restored": list(coverage.restored),
             "irreversible": [row.step for row in coverage.irreversible],

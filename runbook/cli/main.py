@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kinds": ("Begin", "List the kinds of step there are."),
     "explain": ("Begin", "Explain one kind: its keys, outputs, an example."),
     "schema": ("Begin", "Print the JSON Schema of runbooks, for editors."),
-    "rehearse": ("Run", "Rehearse without touching production: plan, probe or sandbox."),
+    "rehearse": ("Run", "Rehearse without touching production: plan, probe, simulate, sandbox."),
     "run": ("Run", "Run a runbook."),
     "amend": ("Run", "Change what a run has not begun yet, by an edited runbook."),
     "resume": ("Run", "Go on with a run that stopped, wherever it stopped."),
@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "continue": ("Answer", "Let a paused run go on."),
     "status": ("Look", "Show where a run stands."),
     "log": ("Look", "Show what happened, event by event; a step's whole output."),
+    "rehearsals": ("Look", "List rehearsals: when, which plan, by whom, what came of it."),
     "report": ("Look", "Write the report of a run: Markdown, HTML or JSON."),
     "demo": ("Learn", "Watch a whole migration in an embedded world; nothing else is touched."),
 }

@@ -51,6 +51,7 @@ def report_of(store: Store, run_id: str) -> Report:
     import json
 
     from runbook.cli.clocks import time_of_run
+    from runbook.cli.foretelling import forecast_of
     from runbook.engine.report import build_report
     from runbook.model.runstate import fold
 
@@ -58,7 +59,10 @@ def report_of(store: Store, run_id: str) -> Report:
     state = fold(run_id, plan, events)
     kept = store.run_directory(run_id) / "judgement.json"
     judgement = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
-    return build_report(state, events, now=time_of_run(state), judgement=judgement)
+    return build_report(
+        state, events, now=time_of_run(state), judgement=judgement,
+        forecast=forecast_of(store, state),
+    )
 
 
 def render(report: Report, form: Format) -> str:

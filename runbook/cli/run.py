@@ -37,9 +37,7 @@ def command(
     plan = without(wiring.load_plan(file, var or []), leave_out or [])
     store = wiring.open_state(state)
     if not world:
-        for warning in check_policy(
-            plan, store.rehearsals(plan.digest), now=wiring.real_clock().now()
-        ):
+        for warning in check_policy(plan, store.rehearsals(), now=wiring.real_clock().now()):
             typer.echo(f"warning: {warning}", err=True)
         if not yes and not sys.stdin.isatty():
             raise Refused("a live run asks before it starts, and there is no terminal to ask at",

@@ -18,6 +18,7 @@ import typer
 
 from runbook.cli import wiring
 from runbook.cli.answer import load_state
+from runbook.cli.foretelling import keep_foretold
 from runbook.cli.terminal import TerminalAnswers
 from runbook.engine.begin import begin, hosts_of
 from runbook.engine.begin import take_up as begin_again
@@ -76,6 +77,7 @@ def start(
     clock = wiring.run_clock(endpoints)
     run_id = run_id or store.create(plan, who=who, now=clock.now(), level=level)
     lease = store.acquire(run_id, wiring.controller())
+    keep_foretold(store, run_id, plan, level=level)
     with _observer(store, run_id, clock, level=level, show=show, watch=watch) as observer:
         world = _world(plan, store, lease, endpoints)
         try:

@@ -5,41 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runbook.engine.context import Faults, Observer, RunContext
+from runbook.engine.rehearsed import check_rehearsed
 from runbook.errors import Refused
 from runbook.journal import Draft, Lease, Rehearsal, Store
-from runbook.model.duration import format_duration
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan
 from runbook.model.ports import Clock, World
 from runbook.model.runstate import RunState, fold
 from runbook.model.state import NodeState, RunPhase
 
-LEVELS = ("plan", "probe", "sandbox", "staging")
-"""Rehearsal levels, each saying more than the one before."""
-
 
 def check_policy(plan: Plan, rehearsals: list[Rehearsal], *, now: float) -> list[str]:
-    """Whether a live run of this very plan may start; warnings to show.
+    """Whether a live run of this very plan may start; warnings to show. ``rehearsals``: all that
+    are recorded, newest first.
 
-    Raises Refused when a rehearsal is demanded and none of this digest fits, or when the window
+    Raises Refused when a rehearsal is demanded and none that is recorded fits, or when the window
     is over and the policy says ``outside_window: refuse``.
     """
-    warnings: list[str] = []
-    policy = plan.policy.rehearsal
-    if policy.required is not None:
-        enough = LEVELS[LEVELS.index(policy.required):]
-        good = [r for r in rehearsals if r.ok and r.level in enough
-                and r.plan_digest == plan.digest]
-        fresh = [r for r in good if policy.max_age is None or now - r.ts <= policy.max_age]
-        if not fresh:
-            what = "none is recorded" if not good else (
-                f"the last is {format_duration(now - good[0].ts)} old, at most "
-                f"{format_duration(policy.max_age or 0)} is allowed")
-            raise Refused(
-                f"the policy demands a {policy.required} rehearsal of this very plan "
-                f"(digest {plan.digest[:12]}); {what}",
-                hint=f"runbook rehearse --level {policy.required} FILE",
-            )
+    warnings = check_rehearsed(plan, rehearsals, now=now)
     window = plan.window
     if window is not None and now > window.end:
         text = "the window is over"

@@ -17,6 +17,7 @@ from runbook.engine.report_model import (
     BudgetLine,
     CriticalLink,
     DecisionLine,
+    Forecast,
     Incident,
     NodeLine,
     NoteLine,
@@ -49,11 +50,13 @@ def build_report(
     *,
     now: float,
     judgement: Mapping[str, Any] | None = None,
+    forecast: Forecast | None = None,
 ) -> Report:
     """The report of a run as it stands at the run's time ``now``.
 
     ``state`` is the fold of ``events``. ``judgement`` holds what was measured from outside, by
-    name; see :func:`runbook.engine.measures.read_measures`.
+    name; see :func:`runbook.engine.measures.read_measures`. ``forecast``: what a simulation had
+    said before the run.
     """
     plan = state.plan
     window = plan.window
@@ -121,6 +124,7 @@ def build_report(
             if e.kind == "resumed"
         ),
         measures=read_measures(judgement or {}),
+        forecast=forecast,
         outputs=tuple(_outputs(events)),
         journal_events=len(events),
         journal_head=events[-1].hash if events else GENESIS,

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from runbook.engine.advice import Advice
+from runbook.engine.simulate.foretold import Calibration, Came
 from runbook.model.state import NodeState, RunPhase
 
 REPORT_SCHEMA = 1
@@ -178,6 +179,21 @@ class AmendmentLine(_Frozen):
     changes: tuple[str, ...]
 
 
+class Forecast(_Frozen):
+    """What a simulation had said before the run, what came, and how good earlier ones were.
+
+    ``earlier`` counts the numbers of predictions before other runs of this runbook."""
+
+    made_at: float
+    """Unix seconds, of the real time."""
+    who: str
+    runs: int
+    fits: float | None
+    decide_by: float | None
+    came: tuple[Came, ...]
+    earlier: Calibration
+
+
 class Report(_Frozen):
     schema_version: int = REPORT_SCHEMA
     run_id: str
@@ -215,6 +231,8 @@ class Report(_Frozen):
     notes: tuple[NoteLine, ...]
     resumptions: tuple[Resumption, ...]
     measures: tuple[Measure, ...]
+    forecast: Forecast | None = None
+    """None: no simulation of this plan had been made."""
     outputs: tuple[OutputFile, ...]
     journal_events: int
     journal_head: str

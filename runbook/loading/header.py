@@ -12,6 +12,7 @@ from runbook.model.runbook import (
     Budget,
     OnFailure,
     Policy,
+    RehearsalLevel,
     RehearsalPolicy,
     ValuePath,
 )
@@ -20,7 +21,7 @@ from runbook.templating.values import did_you_mean
 
 ON_FAILURE: tuple[str, ...] = get_args(OnFailure)
 ON_BREACH = ("rollback", "hold", "warn")
-LEVELS = ("plan", "probe", "sandbox", "staging")
+LEVELS: tuple[RehearsalLevel, ...] = get_args(RehearsalLevel)
 EDGES = ("start", "end")
 ZONE_KEYS = (
     "provider", "servers", "secondaries", "key", "file", "resolvers", "endpoint", "zone_id",
@@ -53,14 +54,30 @@ def read_policy(ctx: Context, raw: Any) -> Policy:
         "max_parallel": fields.whole("max_parallel", None, least=1),
     }
     if "rehearsal" in fields:
-        inner = Fields(
-            ctx, fields.where("rehearsal"), fields.raw["rehearsal"], ("required", "max_age"),
-            "`rehearsal`",
-        )
-        found["rehearsal"] = RehearsalPolicy(
-            required=cast(Any, inner.choice("required", LEVELS)), max_age=inner.duration("max_age")
+        found["rehearsal"] = _read_rehearsal(
+            Fields(ctx, fields.where("rehearsal"), fields.raw["rehearsal"],
+                   ("required", "max_age", "same_digest"), "`rehearsal`")
         )
     return Policy(**{key: value for key, value in found.items() if value is not None})
+
+
+def _read_rehearsal(fields: Fields) -> RehearsalPolicy:
+    required: Any = fields.raw.get("required")
+    if isinstance(required, list):
+        required = fields.texts("required")
+        for index, level in enumerate(required):
+            if level not in LEVELS:
+                fields.ctx.fault((*fields.where("required"), index),
+                                 f"there is no level of rehearsal {level!r}",
+                                 did_you_mean(level, LEVELS) or f"there are {', '.join(LEVELS)}")
+                required = None
+                break
+    else:
+        required = fields.choice("required", LEVELS)
+    return RehearsalPolicy(
+        required=required or None, max_age=fields.duration("max_age"),
+        same_digest=fields.flag("same_digest", True),
+    )
 
 
 def read_secrets(ctx: Context, raw: dict[str, Any]) -> tuple[SecretRef, ...]:

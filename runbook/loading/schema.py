@@ -87,7 +87,11 @@ def _named(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _header() -> dict[str, Any]:
     window = {"start": _TEXT, "timezone": _TEXT, "duration": _DURATION, "announce_in": _TEXTS}
-    rehearsal = _object({"required": _choice(*LEVELS), "max_age": _DURATION})
+    level = _choice(*LEVELS)
+    rehearsal = _object({
+        "required": {"anyOf": [level, {"type": "array", "items": level}]}, "max_age": _DURATION,
+        "same_digest": _FLAG,
+    })
     policy = {
         "on_failure": _choice(*ON_FAILURE), "on_breach": _choice(*ON_BREACH),
         "rehearsal": rehearsal, "max_parallel": _WHOLE,

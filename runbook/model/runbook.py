@@ -61,9 +61,16 @@ class Window(_Frozen):
         return self.start + self.duration
 
 
+RehearsalLevel = Literal["plan", "probe", "simulate", "sandbox", "staging"]
+
+
 class RehearsalPolicy(_Frozen):
-    required: Literal["plan", "probe", "sandbox", "staging"] | None = None
+    """``required``: one level, or several of which each is demanded."""
+
+    required: RehearsalLevel | tuple[RehearsalLevel, ...] | None = None
     max_age: float | None = None
+    same_digest: bool = True
+    """Only a rehearsal of this very plan counts; else one of any version of the runbook."""
 
 
 class Policy(_Frozen):

@@ -33,6 +33,7 @@ def render_markdown(report: Report) -> str:
             ("When", "What", "Measured", "Limit", "Then"),
             [(say.clock(b.ts), b.what, span(b.measured), span(b.limit), b.action)
              for b in report.breaches])),
+        _section("Foretold and come true", _forecast(report, say)),
         _section("Incidents", _table(
             ("When", "Step", "Attempt", "What", "Error"),
             [(say.clock(i.ts), i.node, f"{i.op} {i.attempt}", i.kind.replace("_", " "), i.error)
@@ -84,6 +85,17 @@ def _budgets(report: Report, say: ReportWords) -> str:
         [(b.name, f"{b.from_edge} {say.clock(b.since)}", words.budget_end(b, say.clock(b.until)),
           span(b.limit), words.budget_result(b)) for b in report.budgets],
     )
+
+
+def _forecast(report: Report, say: ReportWords) -> str:
+    if report.forecast is None:
+        return ""
+    table = _table(
+        ("What", "p5", "p50", "p90", "p95", "Came", "Verdict"),
+        [(words.came_what(one), *say.came(one), words.came_verdict(one))
+         for one in report.forecast.came],
+    )
+    return f"{table}\n\n{words.forecast_words(report.forecast)}".lstrip()
 
 
 def _steps(report: Report, say: ReportWords) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from runbook.engine.report_model import BudgetLine, DecisionLine, Report, StepLine
+from datetime import UTC
+
+from runbook.engine.report_model import BudgetLine, DecisionLine, Forecast, Report, StepLine
+from runbook.engine.simulate.foretold import Came
 from runbook.model.duration import format_duration
 from runbook.model.state import NodeState
 from runbook.views.times import at, zone_of
@@ -64,6 +67,12 @@ class ReportWords:
             groups[-1][1].append(step)
         return groups
 
+    def came(self, came: Came) -> tuple[str, str, str, str, str]:
+        """p5, p50, p90, p95 and what came, each as a moment or as a length."""
+        q = came.foretold
+        write = self.clock if came.what == "end" else span
+        return write(q.p05), write(q.p50), write(q.p90), write(q.p95), write(came.actual)
+
     def facts(self) -> list[tuple[str, str]]:
         """The head of the report: label and value."""
         r = self._report
@@ -88,6 +97,27 @@ class ReportWords:
 
 def span(seconds: float | None) -> str:
     return NONE if seconds is None else format_duration(seconds)
+
+
+def came_what(came: Came) -> str:
+    return {"end": "End", "took": "Took", "way back": f"Way back from {came.step}"}[came.what]
+
+
+def came_verdict(came: Came) -> str:
+    if came.inside:
+        return "as foretold" if came.in_time else "between p90 and p95"
+    return "later than p95" if came.actual > came.foretold.p95 else "sooner than p5"
+
+
+def forecast_words(forecast: Forecast) -> str:
+    """Who had foretold it from what, and whether such predictions can be trusted."""
+    made = (f"Foretold by {forecast.who} on {at(forecast.made_at, UTC):%d %b %Y %H:%M} UTC, from "
+            f"{forecast.runs:,} simulated runs.")
+    past = forecast.earlier
+    if not past.numbers:
+        return f"{made} No earlier prediction can be held against it."
+    return (f"{made} Earlier predictions: of {past.numbers} numbers {past.inside} came between p5 "
+            f"and p95, {past.in_time} no later than p90; nine in ten should.")
 
 
 def hosts(step: StepLine) -> str:

@@ -1,0 +1,107 @@
+"""``runbook rehearsals``: newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from runbook.engine.begin import check_policy
+from runbook.engine.rehearsed import demanded, satisfies
+from runbook.errors import Refused
+from runbook.journal import Rehearsal
+from runbook.model.duration import format_duration
+from runbook.model.plan import Plan
+from runbook.views.consoles import plain_console
+from runbook.views.simulation import odds
+from runbook.views.times import at, iso
+
+
+def show_rehearsals(
+    found: Sequence[Rehearsal], plan: Plan | None, *, now: float, console: Console | None = None
+) -> None:
+    """``plan``: the one they are looked at for; those of its own digest are marked with ``*``."""
+    console = console or plain_console()
+    if not found:
+        console.print("no rehearsal is recorded; begin with: runbook rehearse FILE")
+    names = max((len(_name(one)) for one in found), default=0)
+    for one in found:
+        line = Text(f"{at(one.ts, UTC):%Y-%m-%d %H:%M}Z  {one.level:<8}  ")
+        if plan is None:
+            line.append(f"{_name(one):<{names}}  ")
+        mine = plan is not None and one.plan_digest == plan.digest
+        line.append(f"{one.plan_digest[:12]}{'*' if mine else ' '} ")
+        line.append("good    " if one.ok else "NOT good", "green" if one.ok else "bold red")
+        line.append(f"  {one.who}")
+        console.print(line)
+        console.print(Text(f"    {_detail(one)}", style="dim"))
+    if plan is not None:
+        text, good = _verdict(found, plan, now)
+        console.print()
+        console.print(Text(text, style="green" if good else "bold red"))
+
+
+def rehearsals_data(
+    found: Sequence[Rehearsal], plan: Plan | None, *, now: float
+) -> dict[str, Any]:
+    """The same for programs."""
+    rows = [
+        {
+            "digest": one.plan_digest, "level": one.level, "run": one.run_id or None,
+            "ts": one.ts, "when": iso(one.ts), "who": one.who, "ok": one.ok, "data": one.data,
+        }
+        for one in found
+    ]
+    if plan is None:
+        return {"rehearsals": rows}
+    text, good = _verdict(found, plan, now)
+    return {"rehearsals": rows, "digest": plan.digest, "required": list(demanded(plan)),
+            "may_start": good, "why": text}
+
+
+def _verdict(found: Sequence[Rehearsal], plan: Plan, now: float) -> tuple[str, bool]:
+    """What a live run of the plan as it is now would be told about rehearsals."""
+    levels = demanded(plan)
+    try:
+        warnings = check_policy(plan, list(found), now=now)
+    except Refused as fault:
+        return f"A live run would be refused: {fault.message}. {fault.hint}", False
+    if not levels:
+        return "The policy demands no rehearsal.", True
+    newest = [
+        f"{level} {format_duration(now - one.ts)} ago" for level in levels
+        if (one := next((r for r in found if satisfies(r, level)), None)) is not None
+    ]
+    return "; ".join((f"Rehearsed as the policy demands: {', '.join(newest)}", *warnings)), True
+
+
+def _name(one: Rehearsal) -> str:
+    return str(one.data.get("runbook", ""))
+
+
+def _detail(one: Rehearsal) -> str:
+    data = one.data
+    if one.level == "simulate" and "foretold" in data:
+        said = data["foretold"]
+        inside = "in its window" if said.get("fits") is not None else "done"
+        fits = f"{inside} {odds(said['done_in_window'])}"
+        took = f"takes {format_duration(said['took']['p90'])} (p90)"
+        if said["dated"]:
+            took = f"ends by {at(said['end']['p90'], UTC):%H:%M:%S}Z (p90)"
+        return f"for a {data.get('for')} run; {fits}; {took}"
+    if one.level == "probe" and "fidelity" in data:
+        return f"fidelity {data['fidelity']:.0%}"
+    if one.level == "plan" and "total" in data:
+        return f"{format_duration(data['total'])} by estimate"
+    parts = [one.run_id, str(data.get("phase", "")).replace("_", " ")]
+    if data.get("faults"):
+        parts.append(f"faults at each step: {', '.join(map(str, data['faults']))}")
+    failed = data.get("failed_on_purpose")
+    if failed:
+        parts.append(f"made to fail: {', '.join(map(str, failed))}")
+    if data.get("lost") is not None:
+        parts.append(f"{data['lost']} writes lost")
+    return "; ".join(part for part in parts if part)
