@@ -25,13 +25,14 @@ def test_kinds_are_listed() -> None:
 
 
 def test_one_kind_is_explained() -> None:
-    done = call("explain", "rsync")
-    assert done.returncode == 0 and "kind: rsync" in done.stdout
-    told = json.loads(call("explain", "rsync", "--json").stdout)
-    assert told["kind"] == "rsync" and told["keys"][0]["required"] is True
+    done = call("explain", "files.sync")
+    assert done.returncode == 0 and "kind: files.sync" in done.stdout
+    told = json.loads(call("explain", "files.sync", "--json").stdout)
+    assert told["kind"] == "files.sync" and told["keys"][0]["required"] is True
 
 
 def test_an_unknown_kind_gets_a_hint() -> None:
-    done = call("explain", "rsinc")
+    done = call("explain", "file.sink")
     assert done.returncode == ExitCode.NOT_FOUND
-    assert "there is no kind 'rsinc'" in done.stderr and "did you mean `rsync`?" in done.stderr
+    assert "there is no kind 'file.sink'" in done.stderr
+    assert "did you mean `files.sync`" in done.stderr

@@ -73,7 +73,8 @@ def test_names_import_no_kind() -> None:
         " or m.startswith(('pydantic', 'httpx', 'paramiko'))];"
         "assert not bad, bad;"
         "from runbook.kinds import registry; registry()['wait'];"
-        "assert 'runbook.kinds.wait' in sys.modules and 'runbook.kinds.rsync' not in sys.modules"
+        "assert 'runbook.kinds.wait' in sys.modules;"
+        "assert 'runbook.kinds.files_sync' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

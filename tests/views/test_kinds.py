@@ -11,9 +11,9 @@ from rich.console import Console
 
 from runbook.kinds import registry
 from runbook.kinds.file import File
+from runbook.kinds.files_sync import FilesSync
 from runbook.kinds.http_check import HttpCheck
 from runbook.kinds.poll import PollCommand
-from runbook.kinds.rsync import Rsync
 from runbook.kinds.shell import Shell
 from runbook.kinds.wait import Wait
 from runbook.model.kind import Kind
@@ -49,7 +49,7 @@ def test_every_kind_can_be_told(name: str) -> None:
 
 def test_keys_are_told_as_they_are_written() -> None:
     assert list(keys_of(Wait)) == ["for", "until"]
-    assert {"from", "to"} <= keys_of(Rsync).keys()
+    assert {"from", "to"} <= keys_of(FilesSync).keys()
     assert keys_of(Shell)["idempotent"]["type"] == "true | false"
     assert keys_of(HttpCheck)["status"]["type"] == "whole number, or a list"
     assert keys_of(HttpCheck)["timeout"]["type"] == "duration"

@@ -1,8 +1,10 @@
 """``rsync`` of a sandbox host on a machine that has none: an honest part of it.
 
 ``rsync -a [options] SRC… DEST`` between this host and another, or within this host, with
-``--delete``, ``--checksum``, ``--exclude``, ``--files-from``, ``--dry-run`` and the output format
-``%i %l %n``. Every other option is refused: a rehearsal must not pretend. Owners stay as they are.
+``--delete``, ``--checksum``, ``--exclude``, ``--files-from``, ``--backup-dir``, ``--dry-run`` and
+the output formats of ``files.sync`` and ``files.compare``. Every other option is refused: a
+rehearsal must not pretend. Owners stay as they are; hard links are refused, as every file is
+copied by itself, and control characters in names, which rsync would escape.
 """
 
 from __future__ import annotations
@@ -11,18 +13,24 @@ import argparse
 import filecmp
 import fnmatch
 import os
+import re
 import shutil
 import stat
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
-_FORMAT = "%i %l %n"
-_IGNORED = ("-v", "-z", "-q", "-8", "-s", "-W", "-D", "-g", "-o", "-p", "-r", "-t", "-l", "-a")
+_CHANGES = "%i %l %b %n"
+_STANDING = "%i %B %U %G %l %M %n"
+_FORMATS = ("", "%i %l %n", _CHANGES, _STANDING)
+# Files come whole and at once, so there are no partial ones, and holes are not content.
+_IGNORED = ("-v", "-z", "-q", "-8", "-s", "-W", "-D", "-g", "-o", "-p", "-r", "-t", "-l", "-a",
+            "-A", "-X", "-S", "-O")
 _IGNORED_LONG = (
     "--archive", "--recursive", "--times", "--perms", "--links", "--verbose", "--compress",
     "--protect-args", "--secluded-args", "--partial", "--quiet", "--numeric-ids", "--from0",
-    "--8-bit-output",
+    "--8-bit-output", "--no-h", "--backup", "--omit-dir-times",
 )
 
 
@@ -42,7 +50,8 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="rsync", add_help=False, allow_abbrev=False)
     for flag in (*_IGNORED, *_IGNORED_LONG):
         parser.add_argument(flag, action="store_true", dest="ignored")
-    for flag in ("-e", "--rsh", "--timeout", "--contimeout", "--rsync-path"):
+    for flag in ("-e", "--rsh", "--timeout", "--contimeout", "--rsync-path", "--partial-dir",
+                 "--temp-dir", "--link-dest", "--info"):
         parser.add_argument(flag, dest="ignored_value")
     parser.add_argument("--delete", "--delete-after", "--delete-delay", action="store_true",
                         dest="delete")
@@ -50,14 +59,16 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("-c", "--checksum", action="store_true", dest="checksum")
     parser.add_argument("-I", "--ignore-times", action="store_true", dest="ignore_times")
     parser.add_argument("--exclude", action="append", default=[])
+    parser.add_argument("-H", "--hard-links", action="store_true", dest="hard_links")
+    parser.add_argument("--backup-dir")
     parser.add_argument("--files-from")
     parser.add_argument("--out-format", default="")
     parser.add_argument("paths", nargs="+")
     options = parser.parse_args(args)
     if len(options.paths) < 2:
         raise Refused("source and destination are wanted")
-    if options.out_format not in ("", _FORMAT):
-        raise Refused(f"the sandbox's own rsync knows the format {_FORMAT!r} only; install rsync")
+    if options.out_format not in _FORMATS:
+        raise Refused(f"the sandbox's own rsync knows the formats {_FORMATS} only; install rsync")
     if any("**" in pattern for pattern in options.exclude):
         raise Refused("the sandbox's own rsync does not know `**`; install rsync")
     return options
@@ -90,9 +101,7 @@ class Transfer:
             source, dest = self.source / name, self.dest / name
             change = self.change(source, dest)
             if change:
-                is_folder = change[1] == "d"
-                length = source.lstat().st_size
-                self.say(change, length, f"{name}/" if is_folder else name)
+                self.say(change, name, source)
                 if not self.options.dry_run:
                     self.apply(source, dest)
             if source.is_dir() and not source.is_symlink():
@@ -103,13 +112,28 @@ class Transfer:
             if not self.options.dry_run:
                 shutil.copystat(self.source / name, self.dest / name)
 
-    def say(self, change: str, length: int, name: str) -> None:
+    def say(self, change: str, name: str, path: Path) -> None:
+        info = path.lstat()
+        is_folder = stat.S_ISDIR(info.st_mode)
+        length = 0 if change.startswith("*") else info.st_size
+        time = datetime.fromtimestamp(info.st_mtime)
+        values = {
+            "%i": change, "%l": length, "%b": length if change[1] == "f" else 0,
+            "%n": f"{name}/" if is_folder else name, "%B": stat.filemode(info.st_mode)[1:],
+            "%U": info.st_uid, "%G": info.st_gid, "%M": f"{time:%Y/%m/%d-%H:%M:%S}",
+        }
         if self.options.out_format:
-            sys.stdout.write(f"{change} {length} {name}\n")
+            line = re.sub("%.", lambda key: str(values[key[0]]), self.options.out_format)
+            sys.stdout.buffer.write(os.fsencode(f"{line}\n"))
 
     def change(self, source: Path, dest: Path) -> str:
         """The eleven characters of ``%i`` (rsync(1), ``--itemize-changes``); empty: none."""
         ours = source.lstat()
+        if min(map(ord, source.name), default=64) < 32:
+            raise Refused(f"the sandbox's own rsync knows no such name: {str(source)!r}", 23)
+        if self.options.hard_links and stat.S_ISREG(ours.st_mode) and ours.st_nlink > 1:
+            raise Refused(f"the sandbox's own rsync knows no hard links: {source}; install "
+                          "rsync, or leave `hard_links` out of `preserve`", 23)
         kind = {stat.S_IFDIR: "d", stat.S_IFLNK: "L", stat.S_IFREG: "f"}.get(
             stat.S_IFMT(ours.st_mode)
         )
@@ -149,10 +173,17 @@ class Transfer:
             dest.parent.mkdir(parents=True, exist_ok=True)
             new = dest.with_name(f".{dest.name}.{os.getpid()}")
             shutil.copy2(source, new)
+            if os.path.lexists(dest):
+                self.clear(dest)
             new.replace(dest)
 
     def clear(self, path: Path) -> None:
-        if path.is_dir() and not path.is_symlink():
+        """Remove it, or with ``--backup-dir`` move it aside."""
+        if self.options.backup_dir and os.path.lexists(path):
+            aside = Path(self.options.backup_dir, path.relative_to(self.dest))
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, aside)
+        elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
@@ -164,8 +195,7 @@ class Transfer:
             if excluded(name, item, self.options.exclude):
                 continue
             if not os.path.lexists(self.source / name):
-                slash = "/" if item.is_dir() and not item.is_symlink() else ""
-                self.say("*deleting  ", 0, f"{name}{slash}")
+                self.say("*deleting  ", name, item)
                 if not self.options.dry_run:
                     self.clear(item)
 

@@ -1,4 +1,4 @@
-"""``rsync`` with the real rsync: what it copies, and that undo restores exactly."""
+"""``files.sync`` with the real rsync: what it copies, and that undo restores exactly."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pydantic import ValidationError
 
 from runbook.errors import Errored
-from runbook.kinds.rsync import Rsync
+from runbook.kinds.files_sync import FilesSync
 from runbook.model.actions import RunCommand
-from runbook.model.inventory import Host, Inventory
+from runbook.model.inventory import Host
 from runbook.model.observation import Irreversible, Observation
+from runbook.model.ports import HostReads
 from tests.kinds.local_world import Life, LocalWorld, local_world
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
@@ -74,8 +76,8 @@ def trees(tmp_path: Path) -> tuple[Path, Path]:
     return source, target
 
 
-def kind_of(source: Path, target: Path, **more: Any) -> Rsync:
-    return Rsync.model_validate({"source": f"{source}/", "destination": str(target), **more})
+def kind_of(source: Path, target: Path, **more: Any) -> FilesSync:
+    return FilesSync.model_validate({"source": f"{source}/", "destination": str(target), **more})
 
 
 @pytest.mark.parametrize("more", [
@@ -111,7 +113,7 @@ def test_a_new_destination_is_removed_again(world: LocalWorld, trees: tuple[Path
 def test_the_folder_itself_without_a_slash(world: LocalWorld, trees: tuple[Path, Path]) -> None:
     source, target = trees
     was = snapshot(target)
-    kind = Rsync(source=str(source), destination=f"{target}/")
+    kind = FilesSync(source=str(source), destination=f"{target}/")
     life = Life(world, kind)
     assert life.forward().ok and (target / "source/new").read_text() == "2"
     life.back()
@@ -160,7 +162,7 @@ def test_a_whole_home_folder_keeps_what_undo_needs(world: LocalWorld, tmp_path: 
     assert (home / ".runbook/mine").exists() and not (home / ".runbook/theirs").exists()
     life.back()
     assert (home / "a").read_text() == "old" and (home / "b").read_text() == "gone"
-    assert not (home / ".runbook/rsync").exists(), "nothing is left of it"
+    assert not (home / ".runbook/files").exists(), "nothing is left of it"
 
 
 def test_undo_may_be_repeated(world: LocalWorld, trees: tuple[Path, Path]) -> None:
@@ -179,7 +181,7 @@ def test_names_that_cannot_be_kept_stop_it_before_anything_is_copied(
     world: LocalWorld, trees: tuple[Path, Path]
 ) -> None:
     source, target = trees
-    (source / "two\nlines").write_text("x")
+    (source / "control\x01").write_text("x")
     was = snapshot(target)
     kind = kind_of(source, target, delete=True)
     result = world.perform(kind.plan(kind.observe(world)).actions)[0]
@@ -195,13 +197,13 @@ def test_excluded_files_are_left_alone(world: LocalWorld, trees: tuple[Path, Pat
     assert (target / "extra").exists() and not (target / "sub/deep").exists()
 
 
-def test_the_state_lists_at_most_fifty_differences(world: LocalWorld, tmp_path: Path) -> None:
+def test_an_observation_lists_at_most_fifty_differences(world: LocalWorld, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     write(source, {f"f{i}": "x" * i for i in range(80)})
     target.mkdir()
-    state = kind_of(source, target).observe(world).state
-    assert state["files"] == 80 and state["bytes"] == sum(range(80))
-    assert state["differences"] == 80 and len(state["sample"]) == 50
+    seen = kind_of(source, target).observe(world).evidence
+    assert seen["files"] == 80 and seen["bytes"] == sum(range(80))
+    assert seen["differences"] == 80 and len(seen["sample"]) == 50
 
 
 def test_a_source_that_is_not_there_is_an_error_not_a_difference(
@@ -232,9 +234,11 @@ def west(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, world: LocalWorld) -> LocalWorld:
+def pair(tmp_path: Path, world: LocalWorld, monkeypatch: pytest.MonkeyPatch) -> LocalWorld:
+    """The world with a host in the west, which the controller does not reach here."""
     host = Host(name="west", address="203.0.113.10", user="ops", port=2222)
-    world.pool._inventory = Inventory(hosts=(host,))
+    reads = Mock(spec=HostReads, host=host)
+    monkeypatch.setattr(world, "on", {"west": reads}.get)
     return world
 
 
@@ -245,7 +249,7 @@ def test_a_push_is_undone_on_the_host_it_went_to(
     source, _ = trees
     write(west / "shop dir", {"changed": "there before", "extra": "e"})
     was = snapshot(west / "shop dir")
-    kind = Rsync.model_validate({
+    kind = FilesSync.model_validate({
         "source": f"{source}/", "to": "west", "destination": "shop dir", "delete": True,
         "rsh": str(tmp_path / "ssh"),
     })
@@ -271,7 +275,7 @@ def test_a_pull_is_undone_here(
     _, target = trees
     write(west / "up", {"a": "1", "b/c": "2"})
     was = snapshot(target)
-    kind = Rsync.model_validate({
+    kind = FilesSync.model_validate({
         "source": "up/", "from": "west", "destination": str(target), "delete": True,
         "rsh": str(tmp_path / "ssh"),
     })
@@ -281,11 +285,99 @@ def test_a_pull_is_undone_here(
     assert snapshot(target) == was
 
 
+def written_by_the_new_side(target: Path) -> Snapshot:
+    (target / "new dir").mkdir()
+    (target / "new dir/two\nlines").write_text("new")
+    (target / "changed").write_text("changed by the new side")
+    (target / "same").unlink()
+    (target / "empty").rmdir()
+    (target / "empty").write_text("a file now")
+    return snapshot(target)
+
+
+def test_a_pull_carries_back_what_was_written_meanwhile(
+    pair: LocalWorld, trees: tuple[Path, Path], west: Path, tmp_path: Path
+) -> None:
+    source, target = trees
+    source.rename(west / "up")
+    was = snapshot(target)
+    kind = FilesSync.model_validate({
+        "source": "up/", "from": "west", "destination": str(target), "delete": True,
+        "back": "carry", "rsh": str(tmp_path / "ssh"),
+    })
+    life = Life(pair, kind)
+    assert life.forward().ok and life.again().actions == ()
+    written = written_by_the_new_side(target)
+    life.back()
+    assert contents(snapshot(west / "up")) == contents(written)
+    assert snapshot(target) == was
+    assert not (west / ".runbook").exists() and not (west / "up/.runbook").exists()
+    assert not (tmp_path / "home/.runbook/files-source").exists()
+
+
+def contents(tree: Snapshot) -> Snapshot:
+    """Without the times of folders."""
+    return {name: what[:2] if what[0] == "dir" else what for name, what in tree.items()}
+
+
+STOPPER = """#!/bin/sh
+case "$*" in
+  *--backup-dir* | *--dry-run* | *-aHn* | *--files-from* | *--link-dest*) ;;
+  *)
+    [ ! -e {folder}/count ] || echo x >>{folder}/count
+    [ ! -e {folder}/count ] || [ $(wc -l <{folder}/count) != {number} ] || exit 12 ;;
+esac
+exec {rsync} "$@"
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_carrying_back_may_be_cut_at_any_moment(
+    world: LocalWorld, trees: tuple[Path, Path], tmp_path: Path, number: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Copied aside, the destination made as the source is, put in its place: each is cut once."""
+    source, target = trees
+    was = snapshot(target)
+    stopper = tmp_path / "bin/rsync"
+    stopper.parent.mkdir()
+    stopper.write_text(STOPPER.format(
+        folder=tmp_path / "bin", number=number, rsync=shutil.which("rsync")
+    ))
+    stopper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stopper.parent}:{os.environ['PATH']}")
+    life = Life(world, kind_of(source, target, delete=True, back="carry"))
+    assert life.forward().ok
+    written = written_by_the_new_side(target)
+    (stopper.parent / "count").write_text("")
+    actions = life.kind.undo(life.before)
+    assert not isinstance(actions, Irreversible)
+    assert not world.perform(actions[:1])[0].ok, "it was cut"
+    life.back()
+    assert contents(snapshot(source)) == contents(written)
+    assert snapshot(target) == was
+
+
+def test_names_of_every_kind_are_put_back(world: LocalWorld, tmp_path: Path) -> None:
+    names = ("two\nlines", "end\n", "\n", "tab\t", "\\#012", "\x1b[31m", " ", "-rf", "*", "'\"")
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(source, dict.fromkeys(names, "new") | {f"d{name}/x": "y" for name in names})
+    write(target, dict.fromkeys(names[:5], "older") | {f"gone{name}": "z" for name in names})
+    (source / "\udcff").write_text("not UTF-8")
+    age(target, 1_000_000_200)
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, delete=True))
+    assert life.forward().ok
+    assert contents(snapshot(target)) == contents(snapshot(source))
+    life.back()
+    assert snapshot(target) == was
+
+
 def test_a_remote_shell_that_fails_keeps_the_target_untouched(
     pair: LocalWorld, trees: tuple[Path, Path], west: Path, tmp_path: Path
 ) -> None:
     source, _ = trees
-    kind = Rsync.model_validate({
+    kind = FilesSync.model_validate({
         "source": f"{source}/", "to": "west", "destination": "x", "rsh": str(tmp_path / "ssh"),
     })
     before = kind.observe(pair)
@@ -296,10 +388,11 @@ def test_a_remote_shell_that_fails_keeps_the_target_untouched(
 
 
 def test_a_machine_outside_the_inventory_cannot_be_put_back() -> None:
-    kind = Rsync(source="/a/", destination="backup@nas:/b")
-    undone = kind.undo(Observation(state={"differences": 1}))
+    kind = FilesSync(source="/a/", destination="backup@nas:/b")
+    seen = {"key": "k", "host": None}
+    undone = kind.undo(Observation(evidence={**seen, "differences": 1}))
     assert isinstance(undone, Irreversible) and "to:" in undone.why
-    assert kind.undo(Observation(state={"differences": 0})) == ()
+    assert kind.undo(Observation(evidence={**seen, "differences": 0})) == ()
 
 
 @pytest.mark.parametrize("args", [
@@ -308,34 +401,65 @@ def test_a_machine_outside_the_inventory_cannot_be_put_back() -> None:
     {"source": "/x", "destination": "/y", "options": ["-n"]},
     {"source": "/x", "destination": "/y", "options": ["--backup-dir=/z"]},
     {"source": "/x", "destination": "/y", "options": ["/z"]},
+    {"source": "/x", "destination": "/y", "options": ["--partial-dir=/z"]},
+    {"source": "/x", "destination": "/y", "passes": 3},
+    {"source": "/x", "destination": "/y", "keep": "relative"},
+    {"source": "/x/", "destination": "/y", "back": "carry"},
+    {"source": "/x", "destination": "/y", "back": "carry", "delete": True},
+    {"source": "/x/", "destination": "/y", "back": "carry", "delete": True, "live": True},
+    {"source": "/x/", "destination": "a:/y", "back": "carry", "delete": True},
 ])
 def test_senseless_keys_are_refused(args: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Rsync.model_validate(args)
+        FilesSync.model_validate(args)
 
 
 MEDDLER = """#!/bin/sh
 case "$*" in
-  *--dry-run* | *--files-from*) ;;
-  *) echo "newer" >{source}/same; echo "brand new" >{source}/late ;;
+  *--backup-dir*) echo "newer" >{source}/same; echo "brand new" >{source}/late ;;
 esac
 exec {rsync} "$@"
 """
 
 
-def test_what_changed_during_the_copy_is_told_by_undo(
-    world: LocalWorld, trees: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def meddled(
+    trees: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """The two trees, and somebody who changes the source once the pass is at work."""
     source, target = trees
     meddler = tmp_path / "bin/rsync"
     meddler.parent.mkdir()
     meddler.write_text(MEDDLER.format(source=source, rsync=shutil.which("rsync")))
     meddler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{meddler.parent}:{os.environ['PATH']}")
+    return source, target
+
+
+def test_what_changed_during_the_copy_is_put_back(
+    world: LocalWorld, meddled: tuple[Path, Path]
+) -> None:
+    """The list of what would be done knew nothing of it."""
+    source, target = meddled
     was = snapshot(target)
     life = Life(world, kind_of(source, target, delete=True))
     life.forward()
     assert (target / "late").exists() and (target / "same").read_text() == "newer\n"
+    life.back()
+    assert snapshot(target) == was
+
+
+def test_what_could_not_be_kept_is_told_by_undo(
+    world: LocalWorld, meddled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Retouched during the copy, and not replaced: nobody knows how it was."""
+    source, target = meddled
+    meddler = tmp_path / "bin/rsync"
+    meddler.write_text(meddler.read_text().replace(f'echo "newer" >{source}/same',
+                                                   f"chmod 600 {source}/same"))
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target, delete=True))
+    life.forward()
     actions = life.kind.undo(life.before)
     assert not isinstance(actions, Irreversible)
     result = world.perform(actions)[0]
@@ -348,8 +472,10 @@ def test_what_changed_during_the_copy_is_told_by_undo(
 
 KILLER = """#!/bin/sh
 case "$*" in
-  *--dry-run* | *--files-from*) exec {rsync} "$@" ;;
+  *--backup-dir*) ;;
+  *) exec {rsync} "$@" ;;
 esac
+touch {source}/late
 {rsync} "$@"
 kill -9 $PPID
 """
@@ -362,14 +488,14 @@ def test_a_copy_that_was_killed_is_put_back(
     source, target = trees
     killer = tmp_path / "bin/rsync"
     killer.parent.mkdir()
-    killer.write_text(KILLER.format(rsync=shutil.which("rsync")))
+    killer.write_text(KILLER.format(source=source, rsync=shutil.which("rsync")))
     killer.chmod(0o755)
     monkeypatch.setenv("PATH", f"{killer.parent}:{os.environ['PATH']}")
     was = snapshot(target)
-    kind = kind_of(source, target, delete=True)
+    kind = kind_of(source, target, delete=True, live=True)
     before = kind.observe(world)
     result = world.perform(kind.plan(before).actions)[0]
-    assert not result.ok and not (target / "extra").exists()
+    assert not result.ok and not (target / "extra").exists() and (target / "late").exists()
     actions = kind.undo(before)
     assert not isinstance(actions, Irreversible)
     assert world.perform(actions)[0].ok
