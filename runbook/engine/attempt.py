@@ -46,7 +46,8 @@ def given_up(ctx: RunContext, step: PlannedStep, node: Node) -> bool:
     status = ctx.status(node.id)
     return (
         status.state in {NodeState.FAILED, NodeState.ERRORED} and not status.goes_back
-        and node.id not in ctx.fresh_tries and status.attempt > step.retry.times
+        and node.id not in ctx.fresh_tries
+        and (status.final or status.attempt > step.retry.times)
     )
 
 
@@ -63,6 +64,8 @@ def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     fresh = status.state in begin or node.id in ctx.fresh_tries
     ctx.fresh_tries.discard(node.id)
     left = step.retry.times + 1 - (0 if fresh else status.attempt)
+    if status.final and not fresh:
+        left = 0
     wait = step.retry.wait
     again = status.state in {NodeState.FAILED, NodeState.ERRORED} and not fresh
     while status.state in _MAY_START and left > 0:
@@ -77,7 +80,7 @@ def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
         if status.state not in _MAY_START:
             break
         run.attempt(status.attempt + 1)
-        again, left = True, left - 1
+        again, left = True, 0 if status.final else left - 1
     return status.state
 
 
@@ -264,7 +267,11 @@ class _NodeRun:
 
     def _unmet(self, number: int, prefix: str, looked: Looked) -> None:
         name = "errored" if looked.errored and not self._effects(number) else "failed"
-        after = {"after": to_json(looked.observation)} if looked.observation else {}
+        after: dict[str, Any] = {}
+        if looked.observation:
+            after["after"] = to_json(looked.observation)
+        if looked.verdict.final:
+            after["final"] = True
         self.event(name, number, error=prefix + looked.verdict.seen, started_at=self.began, **after)
 
     def _effects(self, number: int) -> bool:

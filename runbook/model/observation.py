@@ -43,7 +43,8 @@ class Planned(BaseModel):
 
 
 class Verdict(BaseModel):
-    """The postcondition, with what was seen. ``retry`` false: waiting longer cannot help."""
+    """The postcondition, with what was seen. ``retry`` false: waiting longer cannot help;
+    ``final``: nor can another try, whatever the step's ``retry:`` says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,6 +52,7 @@ class Verdict(BaseModel):
     seen: str
     outputs: dict[str, Any] = Field(default_factory=dict)
     retry: bool = True
+    final: bool = False
 
 
 class Irreversible(BaseModel):

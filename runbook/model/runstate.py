@@ -59,6 +59,8 @@ class NodeStatus:
     """What a look that takes long has found so far; empty when none is under way."""
     detail: str = ""
     """Last words: what was seen, the error, why skipped."""
+    final: bool = False
+    """It failed, and another try by itself cannot help."""
     question: str = ""
     """An open question to people; empty when none is open."""
     asked: Mapping[str, Any] = field(default_factory=dict)
@@ -272,7 +274,7 @@ def _intent(run: RunState, e: Event) -> None:
     n.attempt = e.attempt
     n.actions = list(e.data.get("actions", ()))
     n.results, n.acted, n.acted_at, n.given = [], [], e.ts, None
-    n.goes_back = ""
+    n.goes_back, n.final = "", False
     n.after, n.undo_begun = None, False
     if n.before is None:
         n.before = e.data.get("before")
@@ -310,7 +312,7 @@ def _end(run: RunState, e: Event, new: NodeState, detail: str) -> None:
     if n.started_at is None:
         n.started_at = float(started) if started is not None else e.ts
     n.ended_at = e.ts
-    n.question, n.asked = "", {}
+    n.question, n.asked, n.final = "", {}, bool(e.data.get("final"))
     if new not in {NodeState.IN_DOUBT, NodeState.SKIPPED}:
         n.unsettled = False
     if new is not NodeState.ERRORED:
