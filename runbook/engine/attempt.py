@@ -13,6 +13,7 @@ from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import Looked, observe_until, run_checks
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
+from runbook.engine.look_ahead import LookAhead
 from runbook.engine.mishaps import PASSING, words
 from runbook.engine.outputs import take_outputs
 from runbook.engine.perform import OutcomeUnknown, complete, perform_all
@@ -166,8 +167,12 @@ class _NodeRun:
                 self._fail(number, results[-1].detail, results=found)
             return
         self.ctx.faults.acted(self.node.id)
-        self.event("done", number, results=found)
-        self.verify(results)
+        ahead = LookAhead(self.kind, self.reads)
+        try:
+            self.event("done", number, results=found)
+        finally:
+            first = ahead.seen()
+        self.verify(results, first)
 
     def go_back(self) -> None:
         """After a look that did not hold: take back what this step did, and leave it failed.
@@ -214,10 +219,12 @@ class _NodeRun:
         elif self.kind.idempotent:
             self.event("failed", number, error="started with unknown outcome; safe to repeat")
 
-    def verify(self, results: Sequence[ActionResult]) -> None:
+    def verify(
+        self, results: Sequence[ActionResult], first: Observation | None = None
+    ) -> None:
         status = self.status
         before = Observation.model_validate(status.before or {})
-        self._conclude(status.attempt, before, results, reason="", first=None)
+        self._conclude(status.attempt, before, results, reason="", first=first)
 
     def _conclude(
         self, number: int, before: Observation, results: Sequence[ActionResult], *, reason: str,

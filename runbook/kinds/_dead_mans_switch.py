@@ -77,17 +77,27 @@ def present(reads: Reads, database: Database, run: str) -> bool:
     return reads.on(database.host).query(asked, run_as=database.run_as).exit_code == 0
 
 
-def disarm(database: Database, run: str) -> RunCommand:
-    """Take the switch away; succeeds where there is none, and fails where it has fired."""
+def disarm(database: Database, run: str, *, as_root: bool = False) -> RunCommand:
+    """Take the switch away; succeeds where there is none, and fails where it has fired.
+
+    ``as_root``: without becoming the user whose switch it is, which takes its time.
+    """
     name = _name(database, run)
+    places = [_PLACE]
+    if as_root:
+        # Where that user's HOME is, or is not set: see _PLACE.
+        places = [f"~{database.run_as}/.runbook-switch/", "/tmp/.runbook-switch/"]
     script = (
-        f"cd {_PLACE}{name} 2>/dev/null || exit 0\n"
-        f"if mv armed disarmed 2>/dev/null; then rm -rf {_PLACE}{name}; exit 0; fi\n"
+        " || ".join(f"cd {place}{name} 2>/dev/null" for place in places) + " || exit 0\n"
+        'if mv armed disarmed 2>/dev/null; then rm -rf "$(pwd -P)"; exit 0; fi\n'
         "[ ! -e fired ] || {\n"
         f'  echo "the dead man\'s switch of {database.name} fired at $(head -n 1 fired): writes '
         f'came back there" >&2; exit {_FIRED}; }}\n'
     )
-    return RunCommand(host=database.host, script=script, run_as=database.run_as, idempotent=True)
+    return RunCommand(
+        host=database.host, script=script, run_as=None if as_root else database.run_as,
+        idempotent=True,
+    )
 
 
 def remove(database: Database, run: str) -> RunCommand:

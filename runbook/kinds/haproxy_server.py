@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from runbook.errors import Errored, Refused
 from runbook.kinds._shared import Duration, Plain, whose
@@ -15,6 +16,8 @@ from runbook.model.observation import Irreversible, Observation, Planned, Verdic
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
 
+State = Literal["ready", "drain", "maint"]
+
 # A runtime command each; socat or nc, whichever the machine has.
 _ASK = (
     "say() {{ if command -v socat >/dev/null; then socat -t 5 - {socket}; "
@@ -23,13 +26,14 @@ _ASK = (
 
 
 class HaproxyServer(Kind):
-    """Take a server of HAProxy out of traffic, drain it, or put it back, at run time.
+    """Take servers of HAProxy out of traffic, drain them, or put them back, at run time.
 
     Over the runtime socket, in milliseconds and without a reload. `maint` also ends the sessions
     that are open to it, which would hang where it was fenced. With `grace` they are given that
     long to end by themselves first, while no new ones come; on the way back too, where that
-    leads to `maint`. The state is gone when HAProxy is restarted; write it into its configuration
-    too, where the move is to stay.
+    leads to `maint`. `servers` changes several with one command: what one gives up another one
+    takes. The state is gone when HAProxy is restarted; write it into its configuration too, where
+    the move is to stay.
 
     Undone by the state it had.
     """
@@ -47,10 +51,14 @@ class HaproxyServer(Kind):
 """
 
     backend: Plain = Field(min_length=1, description="The backend.")
-    server: Plain = Field(min_length=1, description="The server in it.")
-    state: Literal["ready", "drain", "maint"] = Field(
-        description="`ready`: takes requests; `drain`: no new ones; `maint`: none, and open "
-        "sessions are ended.",
+    server: Plain | None = Field(default=None, min_length=1, description="The server in it.")
+    state: State | None = Field(
+        default=None, description="`ready`: takes requests; `drain`: no new ones; `maint`: none, "
+        "and open sessions are ended.",
+    )
+    servers: dict[Plain, State] = Field(
+        default_factory=dict, description="Several servers in place of `server` and `state`: "
+        "`{east: maint, west: ready}`, changed in this order."
     )
     grace: Duration = Field(
         default=0.0, le=3600, description="How long open sessions may take to end by themselves "
@@ -61,6 +69,19 @@ class HaproxyServer(Kind):
         "level admin`)."
     )
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        single = (self.server is not None, self.state is not None)
+        if any(single) == bool(self.servers) or len(set(single)) == 2:
+            raise ValueError("give `server` and `state`, or `servers`")
+        return self
+
+    @property
+    def _wanted(self) -> dict[str, State]:
+        if self.server is None or self.state is None:
+            return dict(self.servers)
+        return {self.server: self.state}
+
     def observe(self, reads: Reads) -> Observation:
         done = reads.here.query(
             self._ask() + f"echo {shlex.quote(f'show servers state {self.backend}')} | say"
@@ -70,56 +91,64 @@ class HaproxyServer(Kind):
                 f"HAProxy's socket {self.socket} does not answer ({done.stderr.strip()})",
                 hint="is HAProxy running, may this user use its socket, is socat there?",
             )
+        found: dict[str, str] = {}
         for line in done.stdout.splitlines():
             fields = line.split()
             # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …; of the last
             # 0x01 is forced maintenance, 0x08 forced drain (management guide, section 9.3).
-            if len(fields) > 6 and fields[1] == self.backend and fields[3] == self.server:
+            if len(fields) > 6 and fields[1] == self.backend and fields[3] in self._wanted:
                 bits = int(fields[6])
-                state = "maint" if bits & 1 else "drain" if bits & 8 else "ready"
-                return Observation(
-                    state={"state": state}, evidence=whose(reads), at=reads.now()
-                )
-        raise Refused(
-            f"HAProxy has no server {self.backend}/{self.server}",
-            hint=done.stdout.strip()[:200] or "see `show servers state`",
-        )
+                found[fields[3]] = "maint" if bits & 1 else "drain" if bits & 8 else "ready"
+        missing = [name for name in self._wanted if name not in found]
+        if missing:
+            raise Refused(
+                f"HAProxy has no server {self.backend}/{missing[0]}",
+                hint=done.stdout.strip()[:200] or "see `show servers state`",
+            )
+        return Observation(state=found, evidence=whose(reads), at=reads.now())
 
     def plan(self, before: Observation) -> Planned:
-        if before.state["state"] == self.state:
-            return Planned(reason=f"already done: {self.backend}/{self.server} is {self.state}")
-        return Planned(actions=(self._set(before, self.state),))
+        changes = {n: s for n, s in self._wanted.items() if before.state[n] != s}
+        if not changes:
+            return Planned(reason=f"already done: {self._words(before)}")
+        return Planned(actions=(self._set(before, changes),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        seen = after.state["state"]
-        return Verdict(ok=seen == self.state, seen=f"{self.backend}/{self.server} is {seen}")
+        return Verdict(
+            ok=all(after.state[n] == s for n, s in self._wanted.items()), seen=self._words(after)
+        )
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
-        if before.state.get("state") in {None, self.state}:
-            return ()
-        return (self._set(before, before.state["state"]),)
+        """In the reverse order."""
+        changes = {n: before.state[n] for n, s in reversed(self._wanted.items())
+                   if before.state.get(n) not in {None, s}}
+        return (self._set(before, changes),) if changes else ()
 
-    def _set(self, before: Observation, state: str) -> RunCommand:
-        name = f"{self.backend}/{self.server}"
+    def _words(self, seen: Observation) -> str:
+        return ", ".join(f"{self.backend}/{n} is {seen.state[n]}" for n in self._wanted)
+
+    def _set(self, before: Observation, changes: Mapping[str, str]) -> RunCommand:
         # One connection takes several commands with `;`.
-        line = f"set server {name} state {state}"
-        script = self._ask()
-        if state == "maint":
-            line += f"; shutdown sessions server {name}"
-            if self.grace:
-                script += self._let_end()
+        lines, script = [], self._ask()
+        for server, state in changes.items():
+            name = f"{self.backend}/{server}"
+            lines.append(f"set server {name} state {state}")
+            if state == "maint":
+                lines.append(f"shutdown sessions server {name}")
+                if self.grace:
+                    script += self._let_end(server)
         return RunCommand(
             host=before.evidence.get("host"), idempotent=True,
-            script=script + f"out=$(echo {shlex.quote(line)} | say) && "
+            script=script + f"out=$(echo {shlex.quote('; '.join(lines))} | say) && "
             '{ [ -z "$(echo "$out" | tr -d "[:space:]")" ] || { echo "$out" >&2; exit 1; }; }',
         )
 
-    def _let_end(self) -> str:
+    def _let_end(self, server: str) -> str:
         """A script that waits, drained, until no session is open, or the grace is over."""
         # Of `show stat` the fields are pxname, svname, qcur, qmax, scur, …
-        count = f"$1 == {_quoted(self.backend)} && $2 == {_quoted(self.server)} {{ print $5 }}"
+        count = f"$1 == {_quoted(self.backend)} && $2 == {_quoted(server)} {{ print $5 }}"
         return (
-            f"echo {shlex.quote(f'set server {self.backend}/{self.server} state drain')} | say\n"
+            f"echo {shlex.quote(f'set server {self.backend}/{server} state drain')} | say\n"
             f"left={max(1, round(self.grace * 10))}\n"
             "while [ $left -gt 0 ]; do\n"
             f"  open=$(echo 'show stat' | say | awk -F, {shlex.quote(count)})\n"
@@ -132,7 +161,7 @@ class HaproxyServer(Kind):
         return _ASK.format(socket=shlex.quote(self.socket))
 
     def estimated(self) -> float:
-        return self.estimate + (self.grace if self.state == "maint" else 0.0)
+        return self.estimate + (self.grace if "maint" in self._wanted.values() else 0.0)
 
     def estimated_undo(self) -> float:
         return self.estimate + (self.grace if self.state == "ready" else 0.0)

@@ -7,17 +7,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.kinds._shared import CheckKind
-from runbook.kinds.postgres_common import lsn, role, shutdown_lsn
+from runbook.kinds.postgres_common import lsn, standing, still_writing, writers
 from runbook.kinds.sql_common import DatabaseName, answer, server
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
-
-_WRITERS = (
-    "SELECT pid, usename, application_name, extract(epoch FROM now() - xact_start)::float8 "
-    "FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() "
-    "ORDER BY xact_start"
-)
 
 
 class PostgresDrain(CheckKind):
@@ -43,21 +37,15 @@ class PostgresDrain(CheckKind):
 
     def observe(self, reads: Reads) -> Observation:
         postgres = server(reads, self.database, "postgres")
-        writers = [
-            f"{user or 'a worker'} ({name or 'no name'}, process {pid}, for {age or 0:.1f} s)"
-            for pid, user, name, age in answer(postgres, _WRITERS).rows
-        ]
-        prepared = answer(postgres, "SELECT gid FROM pg_prepared_xacts ORDER BY gid").rows
-        writers += [f"the prepared transaction {gid}" for (gid,) in prepared]
+        found = writers(postgres)
         return Observation(
-            state={"busy": bool(writers)}, evidence={"writers": writers[:20]}, at=reads.now()
+            state={"busy": bool(found)}, evidence={"writers": found[:20]}, at=reads.now()
         )
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        writers = after.evidence.get("writers", [])
-        if writers:
-            return Verdict(ok=False, seen=f"still writing on {self.database}: "
-                           + ", ".join(writers[:3]))
+        found = after.evidence.get("writers", [])
+        if found:
+            return Verdict(ok=False, seen=still_writing(self.database, found))
         return Verdict(ok=True, seen=f"nobody is writing on {self.database}")
 
 
@@ -90,10 +78,9 @@ class PostgresCatchUp(CheckKind):
     def observe(self, reads: Reads) -> Observation:
         leader = server(reads, self.primary, "postgres")
         follower = server(reads, self.standby, "postgres")
-        stopped = role(reads, leader) == "stopped"
-        if stopped:
-            target = shutdown_lsn(reads, leader.database)
-        else:
+        stands = standing(reads, leader)
+        stopped, target = stands.role == "stopped", stands.last
+        if not stopped:
             target = str(answer(leader, "SELECT pg_current_wal_flush_lsn()").value)
         replayed = answer(
             follower, "SELECT pg_last_wal_replay_lsn(), pg_is_in_recovery()"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from runbook.errors import Errored, Refused
@@ -19,8 +21,40 @@ PATIENCE = 60
 """Seconds a server is given to start, to stop, or to bring another one up to date."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a server is now; of one that is stopped, what its files say (:func:`control_file`)."""
+
+    role: Role
+    files: dict[str, Any] | None = None
+
+    @property
+    def last(self) -> str | None:
+        """Where the last record of a server that was stopped cleanly begins; None where it runs,
+        or crashed."""
+        if self.files is None or self.files["state"] not in _CLEAN:
+            return None
+        return str(self.files["at"])
+
+
+_CLEAN = {"shut down", "shut down in recovery"}
+
+
+def standing(reads: Reads, postgres: DatabaseReads) -> Standing:
+    """Asks the server, and where it does not answer its machine. Raises Errored when neither can
+    be asked, Refused."""
+    try:
+        found = answer(postgres, "SELECT pg_is_in_recovery()")
+    except Errored:
+        files = _stopped(reads, postgres.database)
+        if files is None:
+            raise
+        return Standing("stopped", files)
+    return Standing("standby" if found.value else "primary")
+
+
 def role(reads: Reads, postgres: DatabaseReads) -> Role:
-    """What a server is now. Raises Errored when it can be asked in neither way."""
+    """What a server is now. Raises as :func:`standing` does."""
     try:
         found = answer(postgres, "SELECT pg_is_in_recovery()")
     except Errored:
@@ -32,39 +66,54 @@ def role(reads: Reads, postgres: DatabaseReads) -> Role:
 
 def running(reads: Reads, database: Database) -> bool:
     """Whether the server runs, asked on its machine. Raises Errored, Refused."""
-    host = reads.on(database.host)
     if database.service is not None:
-        return host.service(database.service).active
-    # pg_ctl(1): 0 running, 3 not running, 4 no accessible data directory.
-    done = host.query(f"{pg_ctl(database)} status", run_as=database.run_as)
-    if done.exit_code not in {0, 3}:
-        raise Errored(
-            f"{database.host}: pg_ctl cannot tell whether {database.name} runs "
-            f"({(done.stderr or done.stdout).strip()})",
-            hint="`data_directory`, `bin_directory` and `run_as` of the database say where it is",
-        )
-    return done.exit_code == 0
+        return reads.on(database.host).service(database.service).active
+    return _stopped(reads, database) is None
 
 
-def shutdown_lsn(reads: Reads, database: Database) -> str | None:
-    """Where the last record of a server that was stopped cleanly begins; None where it runs, or
-    crashed."""
-    told = control_file(reads, database)
-    return told["at"] if told["state"] in {"shut down", "shut down in recovery"} else None
+# A server removes its postmaster.pid as the very last thing it does; one that crashed leaves it.
+_UNLESS_RUNNING = """\
+if {{ read -r pid <{directory}/postmaster.pid; }} 2>/dev/null && kill -0 "${{pid#-}}" 2>/dev/null
+then exit 0
+fi
+"""
+_FILES = "LC_ALL=C {controldata} -D {directory}\n"
+
+
+def _stopped(reads: Reads, database: Database) -> dict[str, Any] | None:
+    """What the files of a server say that does not run; None where it runs. One question, as it
+    is asked while writes are refused; with systemd two. Raises Errored, Refused."""
+    if database.service is not None and running(reads, database):
+        return None
+    return _control(reads, database, _UNLESS_RUNNING + _FILES)
 
 
 def control_file(reads: Reads, database: Database) -> dict[str, Any]:
     """What the files of a server say of it, whether it runs or not (pg_controldata(1)):
     ``state``, ``at`` (its last checkpoint), ``rewindable``. Raises Errored."""
-    directory = shlex.quote(_directory(database))
+    found = _control(reads, database, _FILES)
+    assert found is not None
+    return found
+
+
+def _control(reads: Reads, database: Database, script: str) -> dict[str, Any] | None:
+    directory = _directory(database)
+    # Root may read what the owner may, and need not become the owner, which takes its time.
+    as_root = may_as_root(reads, database)
     done = reads.on(database.host).query(
-        f"LC_ALL=C {program(database, 'pg_controldata')} -D {directory}", run_as=database.run_as
+        script.format(
+            directory=shlex.quote(directory), controldata=program(database, "pg_controldata")
+        ),
+        run_as=None if as_root else database.run_as,
     )
     if done.exit_code != 0:
         raise Errored(
-            f"{database.host}: pg_controldata cannot read {_directory(database)} "
-            f"({done.stderr.strip()})"
+            f"{database.host}: pg_controldata cannot read {directory} "
+            f"({(done.stderr or done.stdout).strip()})",
+            hint="`data_directory`, `bin_directory` and `run_as` of the database say where it is",
         )
+    if not done.stdout:
+        return None
     told = dict(line.partition(":")[::2] for line in done.stdout.splitlines())
     return {
         "state": told["Database cluster state"].strip(),
@@ -75,16 +124,50 @@ def control_file(reads: Reads, database: Database) -> dict[str, Any]:
     }
 
 
-def frozen(postgres: DatabaseReads) -> dict[str, Any]:
-    """Whether new transactions are read-only by default, and whether ``ALTER SYSTEM`` said so."""
-    found = answer(
-        postgres,
-        f"SELECT (SELECT reset_val FROM pg_settings WHERE name = '{READ_ONLY}'), "
-        f"(SELECT setting FROM pg_file_settings WHERE name = '{READ_ONLY}' "
-        "AND sourcefile LIKE '%postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1)",
+def may_as_root(reads: Reads, database: Database) -> bool:
+    """Whether the login on its machine is root's, and the owner's name one that a shell knows."""
+    host = reads.on(database.host).host
+    return (
+        host is not None and host.user == "root"
+        and re.fullmatch(r"[a-z_][a-z0-9_-]*", database.run_as or "") is not None
     )
-    now, own = found.rows[0]
-    return {"read_only": now == "on", "altered": own}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a server that answers says about itself."""
+
+    standby: bool
+    read_only: bool
+    """Whether new transactions are read-only by default."""
+    altered: str | None
+    """What ``ALTER SYSTEM`` says about that; None: nothing."""
+    sockets: str
+    """The folder of its Unix socket."""
+    replayed: str | None
+    """The position up to which it has replayed, where it is or was a standby."""
+
+    @property
+    def role(self) -> Role:
+        return "standby" if self.standby else "primary"
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        return {"read_only": self.read_only, "altered": self.altered}
+
+
+# One question, as these are asked while writes are refused.
+_SERVING = f"""\
+SELECT pg_is_in_recovery(),
+  (SELECT reset_val FROM pg_settings WHERE name = '{READ_ONLY}') = 'on',
+  (SELECT setting FROM pg_file_settings WHERE name = '{READ_ONLY}'
+    AND sourcefile LIKE '%postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1),
+  split_part(current_setting('unix_socket_directories'), ',', 1), pg_last_wal_replay_lsn()"""
+
+
+def serving(postgres: DatabaseReads) -> Serving:
+    """Raises Errored where it cannot be asked."""
+    return Serving(*answer(postgres, _SERVING).rows[0])
 
 
 def back_to(altered: str | None) -> tuple[str, ...]:
@@ -94,6 +177,25 @@ def back_to(altered: str | None) -> tuple[str, ...]:
         else f"ALTER SYSTEM SET {READ_ONLY} = '{altered}'"
     )
     return (first, "SELECT pg_reload_conf()")
+
+
+WRITERS = (
+    "SELECT coalesce(usename, 'a worker') || ' (' || coalesce(nullif(application_name, ''), "
+    "'no name') || ', process ' || pid || ', for ' || "
+    "round(extract(epoch FROM now() - xact_start)::numeric, 1) || ' s)' "
+    "FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() "
+    "UNION ALL SELECT 'the prepared transaction ' || gid FROM pg_prepared_xacts"
+)
+"""Who has written and has not committed yet, in words."""
+
+
+def writers(postgres: DatabaseReads) -> list[str]:
+    """Transactions under way that have written; prepared ones count too."""
+    return [str(one) for (one,) in answer(postgres, WRITERS).rows]
+
+
+def still_writing(database: str, found: list[str]) -> str:
+    return f"still writing on {database}: " + ", ".join(found[:3])
 
 
 def lsn(text: str) -> int:
@@ -119,20 +221,43 @@ def start(database: Database) -> RunCommand:
                f"|| {{ tail -n 5 {log} >&2; exit 1; }}")
 
 
-def stop(database: Database) -> RunCommand:
-    """Cleanly: sessions are ended, and standbys that follow get every record."""
+def stop(database: Database, *, as_root: bool = False, meanwhile: str = ":") -> RunCommand:
+    """Cleanly: sessions are ended, and standbys that follow get every record.
+
+    ``as_root``: without becoming the owner, by the signal that pg_ctl(1) would send;
+    ``meanwhile`` is done while it stops, and also where it does not run.
+    """
     if database.service is not None:
-        return _on(database, f"systemctl stop {shlex.quote(database.service)}", as_owner=False)
-    return _on(database, f"if {pg_ctl(database)} status >/dev/null; then "
-               f"{pg_ctl(database)} stop -m fast -w -t {PATIENCE}; fi")
+        made = _on(database, f"systemctl stop {shlex.quote(database.service)}", as_owner=False)
+        return made.model_copy(update={"script": f"{made.script} && {meanwhile}"})
+    mark = shlex.quote(f"{_directory(database)}/postmaster.pid")
+    end = 'kill -INT "$pid"' if as_root else f"{pg_ctl(database)} stop -m fast -W >/dev/null"
+    # pg_ctl's own waiting looks every 100 ms; writes are refused meanwhile.
+    made = _on(database, f"""\
+tries={PATIENCE * 100}
+if {{ read -r pid <{mark}; }} 2>/dev/null && kill -0 "$pid" 2>/dev/null; then {end} || exit
+else pid=
+fi
+{{ {meanwhile}
+}} || exit
+while [ "$pid" ] && [ -e {mark} ] && kill -0 "$pid" 2>/dev/null; do
+  tries=$((tries - 1))
+  [ "$tries" -gt 0 ] || {{ echo "it does not stop within {PATIENCE} s" >&2; exit 1; }}
+  sleep 0.01 || sleep 1
+done""", as_owner=not as_root)
+    # It ends by itself; a guard would be one process more.
+    return made.model_copy(update={"timeout": None})
 
 
-def seal(database: Database) -> RunCommand:
-    """Stop a primary for good: whoever starts it gets a standby that follows nobody."""
-    end = stop(database)
+def seal(database: Database, *, as_root: bool = False) -> RunCommand:
+    """Stop a primary for good: whoever starts it gets a standby that follows nobody. A server
+    looks for the mark only when it starts, so it is made while this one stops."""
     signal = _signal(database)
-    mark = _as_owner(database, f": >{signal} && sync {signal}")
-    return end.model_copy(update={"script": f"{end.script} || exit 1\n{mark}"})
+    owned = f" && chown {database.run_as} {signal}" if as_root else ""
+    mark = f": >{signal}{owned} && sync {signal}"
+    return stop(
+        database, as_root=as_root, meanwhile=mark if as_root else _as_owner(database, mark)
+    )
 
 
 def unseal(database: Database) -> RunCommand:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from runbook.kinds._compare import Dialect, Key, Table
 from runbook.kinds._comparison import Standing, TableComparison
-from runbook.kinds.postgres_common import frozen, lsn
+from runbook.kinds.postgres_common import lsn, serving
 from runbook.kinds.sql_common import DatabaseName, answer, server
 from runbook.model.database import Engine
 from runbook.model.observation import Observation
@@ -163,7 +163,7 @@ class PostgresCompare(TableComparison):
         ).rows[0]
         if follows:
             return Standing(why=f"{self.primary} is a standby: compare its primary with it")
-        if not frozen(left)["read_only"]:
+        if not serving(left).read_only:
             return Standing(why=f"{self.primary} takes writes: it has to be frozen first, with "
                             "postgres.freeze")
         if busy:

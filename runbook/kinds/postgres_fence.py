@@ -8,9 +8,9 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import disarm
-from runbook.kinds.postgres_common import role, seal, shutdown_lsn, unseal
-from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
-from runbook.model.actions import Action
+from runbook.kinds.postgres_common import lsn, may_as_root, seal, standing, unseal
+from runbook.kinds.sql_common import DatabaseName, answer, packed, run_of, server, unpacked
+from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
@@ -27,6 +27,9 @@ class PostgresFence(Kind):
     It is marked as a standby, so that it takes no writes either when its machine starts anew and
     starts it.
 
+    With `caught_up` it ends only when the standby has replayed that very last record, and needs
+    no `postgres.catch_up` after it.
+
     Undone by starting it again, and only while the standby has not been promoted: there are never
     two primaries.
     """
@@ -34,7 +37,7 @@ class PostgresFence(Kind):
     name: ClassVar[str] = "postgres.fence"
     idempotent: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
-    poll: ClassVar[Poll | None] = Poll(every=0.05, timeout=30.0)
+    poll: ClassVar[Poll | None] = Poll(every=0.01, timeout=60.0)
     output_names: ClassVar[dict[str, str]] = {"lsn": "where its last record begins"}
     example: ClassVar[str] = """\
 - id: fence
@@ -44,20 +47,31 @@ class PostgresFence(Kind):
 
     database: DatabaseName = Field(description="The old primary.")
     standby: DatabaseName = Field(description="The server that shall take over.")
+    caught_up: bool = Field(
+        default=False, description="Wait, too, until the standby has every record."
+    )
 
     def databases(self) -> tuple[str, ...]:
         return (self.database, self.standby)
 
     def observe(self, reads: Reads) -> Observation:
-        declared = server(reads, self.database, "postgres").database
-        own = role(reads, server(reads, self.database, "postgres"))
-        peer = role(reads, server(reads, self.standby, "postgres"))
-        last = shutdown_lsn(reads, declared) if own == "stopped" else None
+        postgres = server(reads, self.database, "postgres")
+        own = standing(reads, postgres)
+        # After it: what the standby has is compared with where the stopped server ended.
+        recovering, replayed = answer(
+            server(reads, self.standby, "postgres"),
+            "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()",
+        ).rows[0]
         return Observation(
             # Stopped, or started since as the standby it is marked as: it takes no writes.
-            state={"primary": own == "primary", "standby": peer},
-            evidence={"database": packed(declared), "role": own, "lsn": last,
-                      "run": run_of(reads)},
+            state={
+                "primary": own.role == "primary", "standby": "standby" if recovering else "primary",
+            },
+            evidence={
+                "database": packed(postgres.database), "role": own.role, "lsn": own.last,
+                "run": run_of(reads), "replayed": replayed,
+                "as_root": may_as_root(reads, postgres.database),
+            },
             at=reads.now(),
         )
 
@@ -67,8 +81,7 @@ class PostgresFence(Kind):
             return Planned(reason=f"already done: {self.database} is stopped")
         if own == "standby":
             raise Refused(f"{self.database} is a standby: there is nothing to fence")
-        database = unpacked(before.evidence["database"])
-        return Planned(actions=(disarm(database, before.evidence["run"]), seal(database)))
+        return Planned(actions=self._stop(before))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         if after.evidence["role"] != "stopped":
@@ -76,9 +89,15 @@ class PostgresFence(Kind):
         last = after.evidence["lsn"]
         if last is None:
             return Verdict(ok=False, seen=f"{self.database} is down and was not stopped cleanly")
+        told = f"{self.database} is stopped, its last record at {last}"
+        if not self.caught_up:
+            return Verdict(ok=True, seen=told, outputs={"lsn": last})
+        replayed = after.evidence["replayed"]
+        # A record is named by where it begins: it is replayed once that is passed.
+        if replayed is None or lsn(replayed) <= lsn(last):
+            return Verdict(ok=False, seen=f"{told}; {self.standby} has replayed up to {replayed}")
         return Verdict(
-            ok=True, seen=f"{self.database} is stopped, its last record at {last}",
-            outputs={"lsn": last},
+            ok=True, seen=f"{told}; {self.standby} has it", outputs={"lsn": last}
         )
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
@@ -95,3 +114,14 @@ class PostgresFence(Kind):
                 why=f"{self.standby} is the primary: starting {self.database} would make two"
             )
         return self.undo(before)
+
+    def _stop(self, before: Observation) -> tuple[RunCommand, ...]:
+        """The dead man's switch goes, and only then the server: in one command, where one user
+        may do both."""
+        database, as_root = unpacked(before.evidence["database"]), before.evidence["as_root"]
+        first = disarm(database, before.evidence["run"], as_root=as_root)
+        then = seal(database, as_root=as_root)
+        if first.run_as != then.run_as:
+            return first, then
+        script = f"(\n{first.script}) || exit\n{then.script}"
+        return (then.model_copy(update={"script": script}),)

@@ -8,8 +8,15 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
-from runbook.kinds.postgres_common import FREEZE, back_to, frozen, psql, role
-from runbook.kinds.sql_common import DatabaseName, answer, server, unpacked
+from runbook.kinds.postgres_common import (
+    FREEZE,
+    back_to,
+    psql,
+    serving,
+    still_writing,
+    writers,
+)
+from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action, ExecuteSql
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
@@ -30,9 +37,10 @@ class _ReadOnlyDefault(Kind):
         return (self.database,)
 
     def observe(self, reads: Reads) -> Observation:
-        postgres = server(reads, self.database, "postgres")
+        seen = serving(server(reads, self.database, "postgres"))
         return Observation(
-            state=frozen(postgres), evidence={"role": role(reads, postgres)}, at=reads.now()
+            state=seen.frozen, evidence={"role": seen.role, "sockets": seen.sockets},
+            at=reads.now(),
         )
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
@@ -48,8 +56,8 @@ class PostgresFreeze(_ReadOnlyDefault, Leased):
 
     `ALTER SYSTEM SET default_transaction_read_only = on`, with a reload: sessions refuse from
     their next transaction on, while reads go on. Transactions that were under way may still
-    commit: `postgres.drain` waits for them. A client can override the default for itself; what
-    keeps everybody out is `postgres.fence`.
+    commit: `drained: true`, or `postgres.drain` after it, waits for them. A client can override
+    the default for itself; what keeps everybody out is `postgres.fence`.
 
     With `lease` there is a dead man's switch on the server's machine: when the controller has been
     silent for that long, writes come back by themselves. `postgres.fence` takes it away before it
@@ -65,15 +73,16 @@ class PostgresFreeze(_ReadOnlyDefault, Leased):
   with: {database: east, lease: 60s}
 """
 
+    drained: bool = Field(
+        default=False, description="Wait, too, until no transaction that has written is under way."
+    )
+
     def observe(self, reads: Reads) -> Observation:
         seen = super().observe(reads)
-        if self.lease is None:
-            return seen
         postgres = server(reads, self.database, "postgres")
-        sockets = answer(
-            postgres, "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
-        ).value
-        more = {"sockets": sockets, **self.leased(reads, postgres.database)}
+        more = self.leased(reads, postgres.database)
+        if self.drained:
+            more["writers"] = writers(postgres)[:20]
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def plan(self, before: Observation) -> Planned:
@@ -97,9 +106,13 @@ class PostgresFreeze(_ReadOnlyDefault, Leased):
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = bool(after.state.get("read_only"))
-        return Verdict(
-            ok=ok, seen=f"{self.database} {'refuses' if ok else 'still takes'} new writes"
-        )
+        told = f"{self.database} {'refuses' if ok else 'still takes'} new writes"
+        busy = after.evidence.get("writers", [])
+        if ok and busy:
+            return Verdict(ok=False, seen=f"{told}; {still_writing(self.database, busy)}")
+        if ok and self.drained:
+            told += ", and none is under way"
+        return Verdict(ok=ok, seen=told)
 
 
 class PostgresThaw(_ReadOnlyDefault):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from runbook.errors import Refused
+from runbook.errors import Errored, Refused
 from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds.postgres_common import (
     FREEZE,
@@ -14,13 +14,14 @@ from runbook.kinds.postgres_common import (
     back_to,
     control_file,
     follow,
-    frozen,
     hand_over,
     lsn,
     promote_on_machine,
     rewind,
     role,
-    shutdown_lsn,
+    running,
+    serving,
+    standing,
     stop,
 )
 from runbook.kinds.postgres_compare import DIALECT
@@ -93,18 +94,23 @@ class PostgresPromote(Kind):
         evidence: dict[str, Any] = {
             "database": packed(new.database), "old": packed(old.database),
         }
-        own, other = role(reads, new), role(reads, old)
-        evidence["old_role"] = other
-        if own != "stopped":
-            evidence["altered"] = frozen(new)["altered"]
-            evidence["sockets"], evidence["replayed"] = answer(
-                new, "SELECT split_part(current_setting('unix_socket_directories'), ',', 1), "
-                "pg_last_wal_replay_lsn()"
-            ).rows[0]
-        if other == "stopped":
-            evidence["last"] = shutdown_lsn(reads, old.database)
-        if own == "primary" and other != "standby":
-            evidence["files"] = control_file(reads, old.database)
+        own: str = "stopped"
+        try:
+            seen = serving(new)
+        except Errored:
+            if running(reads, new.database):
+                raise
+        else:
+            own = seen.role
+            evidence |= {
+                "altered": seen.altered, "sockets": seen.sockets, "replayed": seen.replayed,
+            }
+        other = standing(reads, old)
+        evidence["old_role"] = other.role
+        if other.role == "stopped":
+            evidence["last"] = other.last
+        if own == "primary" and other.role != "standby":
+            evidence["files"] = other.files or control_file(reads, old.database)
         return Observation(state={"role": own}, evidence=evidence, at=reads.now())
 
     def plan(self, before: Observation) -> Planned:

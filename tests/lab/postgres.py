@@ -34,8 +34,16 @@ def boot() -> str:
     return f"[ ! -e {DATA}/PG_VERSION ] || {{ rm -f {DATA}/postmaster.pid; {start()}; }}\n"
 
 
-def make_pair(lab: Lab) -> None:
-    """A primary on OLD with a streaming standby on NEW."""
+ORDERS = f"""\
+$psql -q -c "CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'" \\
+  -c "CREATE TABLE orders (id bigint PRIMARY KEY, at timestamptz DEFAULT now())" \\
+  -c "GRANT ALL ON orders TO app"
+"""
+
+
+def make_pair(lab: Lab, fill: str = ORDERS) -> None:
+    """A primary on OLD with a streaming standby on NEW. ``fill`` is what OLD does, in shell, to
+    have something in it; its ``$psql`` asks the server as the superuser."""
     binaries = programs()
     as_postgres = "runuser -u postgres -- env LC_ALL=C"
     for host in (OLD, NEW):
@@ -62,14 +70,18 @@ host all all 0.0.0.0/0 scram-sha-256
 host replication replicator 0.0.0.0/0 scram-sha-256
 END
 {start()}
-{binaries}/psql -h {SOCKETS} -U postgres -q -c \
-  "CREATE ROLE replicator REPLICATION LOGIN PASSWORD '{PASSWORD}'" \
-  -c "CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'" \
+psql="{binaries}/psql -v ON_ERROR_STOP=1 -h {SOCKETS} -U postgres"
+$psql -q -c "CREATE ROLE replicator REPLICATION LOGIN PASSWORD '{PASSWORD}'" \
   -c "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
-      pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replicator" \
-  -c "CREATE TABLE orders (id bigint PRIMARY KEY, at timestamptz DEFAULT now())" \
-  -c "GRANT ALL ON orders TO app"
-""")
+      pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replicator"
+{fill}""")
+    copy(lab)
+
+
+def copy(lab: Lab) -> None:
+    """Make the standby on NEW, and start it."""
+    binaries = programs()
+    as_postgres = "runuser -u postgres -- env LC_ALL=C"
     follow = (f"host={MACHINES[OLD]} user=replicator application_name=west "
               f"passfile={SOCKETS}/.pgpass")
     lab[NEW].run(f"""set -e

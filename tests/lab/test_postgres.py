@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from runbook.errors import ExitCode
 from runbook.model.state import RunPhase
 from tests.lab import postgres
-from tests.lab.lab import Lab
+from tests.lab.lab import MACHINES, Lab
 from tests.lab.needs import marks
+from tests.lab.network import inside
 from tests.lab.postgres import PostgresWriter, ids
 from tests.lab.processes import wait_for
 from tests.lab.runs import Runs
@@ -97,7 +99,7 @@ def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
     postgres.ask(pair, OLD, "DROP TABLE runbook_sentinel, cheated")
 
 
-STEPS = ("freeze", "drained", "fence", "caught-up", "promote", "thaw", "rejoin")
+STEPS = ("freeze", "fence", "promote", "thaw", "rejoin")
 
 
 @pytest.mark.slow
@@ -233,3 +235,38 @@ def test_a_way_back_that_would_lose_rows_shows_them_and_waits_until_it_is_accept
     assert writer.acknowledged <= ids(pair, OLD), "what customers wrote on the new side is kept"
     assert not {-1, -2, -3} & ids(pair, OLD), "what was discarded is what was named"
     wait_for("the other side follows", lambda: writer.acknowledged <= ids(pair, NEW), 30)
+
+
+def test_a_freeze_waits_for_what_is_under_way(pair: Lab, runs: Runs) -> None:
+    """And so does the check that is a step of its own."""
+    freeze = FREEZE.replace("lease: 4s", "drained: true")
+    drain = "  - {id: drained, kind: postgres.drain, with: {database: east}}\n"
+    impatient = ", poll: {every: 50ms, timeout: 500ms}}\n"
+    with inside(pair.network.namespace("client")), psycopg.connect(
+        host=MACHINES[OLD], user="app", password=PASSWORD, dbname="postgres",
+    ) as writer:
+        writer.execute("INSERT INTO orders (id) VALUES (-1)")
+        for steps in (freeze, drain):
+            code, _, text = runs.run(steps.replace("}}\n", "}" + impatient))
+            assert code == ExitCode.HELD and "still writing on east: app (no name" in text, text
+            assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+        writer.rollback()
+    code, state, text = runs.run(freeze + drain)
+    assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+    assert "refuses new writes, and none is under way" in text
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+
+
+def test_a_fence_waits_for_the_standby(pair: Lab, runs: Runs) -> None:
+    fence = FENCE.replace("standby: west}", "standby: west, caught_up: true}")
+    stop_replay = f"{postgres.programs()}/psql -h {postgres.SOCKETS} -U postgres -q -c"
+    pair[NEW].run(f"{stop_replay} 'SELECT pg_wal_replay_pause()'")
+    try:
+        code, _, text = runs.run(fence.replace("}}\n", "}, poll: {every: 50ms, timeout: 1s}}\n"))
+        assert code == ExitCode.HELD and "west has replayed up to" in text, text
+    finally:
+        pair[NEW].run(f"{stop_replay} 'SELECT pg_wal_replay_resume()'")
+    code, state, text = runs.command("resume", "--plain")
+    assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+    assert "already done: east is stopped" in text
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK

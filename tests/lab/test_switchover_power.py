@@ -35,7 +35,7 @@ pytestmark = [
 ]
 
 SWITCHOVER = "  - {id: database, playbook: postgres/switchover, with: {from: east, to: west}}\n"
-STEPS = ("freeze", "drained", "fence", "caught-up", "promote", "thaw", "rejoin")
+STEPS = ("freeze", "fence", "promote", "thaw", "rejoin")
 
 
 @pytest.fixture

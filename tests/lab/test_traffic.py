@@ -92,6 +92,20 @@ def test_a_server_is_taken_out_drained_and_put_back(pair: Lab, runs: Runs) -> No
     assert state_of(pair, "east") == 0
 
 
+def test_several_servers_change_with_one_command(pair: Lab, runs: Runs) -> None:
+    step = ("  - {id: over, kind: haproxy.server, hosts: east-web, with: {backend: app, "
+            "servers: {east: maint, west: ready}, socket: /run/haproxy.sock}}\n")
+    pair[OLD].run("echo 'set server app/west state drain' | socat - /run/haproxy.sock")
+    code, state, text = runs.run(step)
+    assert (code, state.phase) == (ExitCode.OK, RunPhase.DONE), text
+    assert "app/east is maint, app/west is ready" in text
+    assert state_of(pair, "east") & 1 and not state_of(pair, "west")
+    code, state, text = runs.rollback()
+    assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
+    assert not state_of(pair, "east") and state_of(pair, "west") & 8
+    pair[OLD].run("echo 'set server app/west state ready' | socat - /run/haproxy.sock")
+
+
 def test_a_server_that_is_not_there(pair: Lab, runs: Runs) -> None:
     code, _, text = runs.run(
         "  - {id: out, kind: haproxy.server, hosts: east-web, with: {backend: app, server: north, "
