@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import ClassVar
 
 from runbook.journal import Store, open_store
 from runbook.model.events import GENESIS
@@ -81,7 +82,13 @@ def files() -> dict[str, dict[str, str]]:
 
 @dataclass
 class Move:
-    """One move of the shop. ``change`` edits the runbook's text before it is planned."""
+    """One move of the shop. ``change`` edits the runbook's text before it is planned.
+
+    Moves of other examples say what is theirs: where it is, what is shorter, zone and secrets."""
+
+    example: ClassVar[Path] = EXAMPLE
+    shorter: ClassVar[dict[str, str]] = SHORTER
+    secrets: ClassVar[dict[str, str]] = {"SHOP_TSIG": TSIG}
 
     lab: Lab
     folder: Path
@@ -96,13 +103,13 @@ class Move:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         place = self.folder / "runbook"
-        shutil.copytree(EXAMPLE, place)
+        shutil.copytree(self.example, place)
         text = (place / "runbook.yml").read_text()
-        for old, new in SHORTER.items():
+        for old, new in self.shorter.items():
             assert text.count(old) == 1, (old, text.count(old))
             text = text.replace(old, new)
         (place / "runbook.yml").write_text(self.change(text))
-        (place / "shop.example.zone").write_text(zone())
+        (place / "shop.example.zone").write_text(self.zone())
         config = self.folder / "ssh_config"
         config.write_text(
             "Host *\n  UserKnownHostsFile none\n  GlobalKnownHostsFile none\n  User root\n"
@@ -112,6 +119,10 @@ class Move:
         (place / "inventory.yml").write_text(
             f"ssh_config: {config}\nknown_hosts: [{self.lab.known_hosts}]\n{inventory}"
         )
+
+    def zone(self) -> str:
+        """What the name servers have before the move."""
+        return zone()
 
     # -- the customers -------------------------------------------------------------------------
 
@@ -179,7 +190,7 @@ class Move:
             )
 
     def _environment(self) -> dict[str, str]:
-        return {"SHOP_TSIG": TSIG, "PYTHONPATH": str(ROOT), "HOME": str(self.folder),
+        return {**self.secrets, "PYTHONPATH": str(ROOT), "HOME": str(self.folder),
                 "RUNBOOK_USER": "operator", "PATH": os.environ["PATH"], "COLUMNS": "200"}
 
     def kill(self) -> None:
