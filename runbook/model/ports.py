@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from runbook.model.actions import Action, ActionKey, ActionResult
+from runbook.model.actions import Action, ActionKey, ActionResult, RunCommand
 from runbook.model.database import Database, QueryResult
 from runbook.model.dns import Answer, Change, NameServer, ProviderCaps, RRset, Zone
 from runbook.model.inventory import Host
@@ -152,6 +152,18 @@ class NetReads(Protocol):
         """Empty when a connection opens, else why not."""
 
 
+class OutsideClient(Protocol):
+    """A customer: sends what a budget's probe says, which may write. Only runs have one."""
+
+    def request(
+        self, url: str, *, method: str, headers: Mapping[str, str], body: str | None,
+        timeout: float, via: str | None, verify_tls: bool,
+    ) -> HttpResponse:
+        """One request over a new connection, the name resolved anew. Status 0 and ``error`` where
+        no whole answer came in time. Raises Errored where it could not even be sent from there:
+        the vantage point itself is out of reach."""
+
+
 class DatabaseReads(Protocol):
     """One declared database, read only: what writes is refused by the session itself."""
 
@@ -226,6 +238,15 @@ class Actuator(Protocol):
 
     def resolve(self, action: Action, key: ActionKey) -> Resolution:
         """After a crash: find out, without repeating anything, what came of an action."""
+
+
+@runtime_checkable
+class Interrupting(Protocol):
+    """An actuator that can end a command before it ends by itself."""
+
+    def interrupt(self, action: RunCommand, key: ActionKey) -> None:
+        """End a running command and its processes; whoever performs it is told its exit code.
+        Does nothing where it has ended, or not begun. Raises Errored."""
 
 
 class World(Protocol):

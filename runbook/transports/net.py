@@ -77,16 +77,29 @@ class NetTransport:
 
         Raises Errored where ``via`` cannot be reached, or the sandbox has no such address.
         """
-        request = _Request(
+        return self._answer(_Request(
             method=method, url=url, headers=headers or {}, timeout=timeout, via=via,
             connect_to=connect_to, follow=follow, verify_tls=verify_tls,
-        )
+        ))
+
+    def send(
+        self, url: str, *, method: str, headers: Mapping[str, str], body: str | None,
+        timeout: float, via: str | None, verify_tls: bool,
+    ) -> HttpResponse:
+        """As :meth:`http`, with any method and a body: what it does there is the caller's to
+        answer for, and it may be sent again and again."""
+        return self._answer(_Request(
+            method=method, url=url, headers=headers, timeout=timeout, body=body, via=via,
+            verify_tls=verify_tls,
+        ))
+
+    def _answer(self, request: _Request) -> HttpResponse:
         began = time.monotonic()
         try:
             return self._exchange(request)
         except (_NotSent, _NoAnswer) as fault:
             return HttpResponse(
-                status=0, url=url, error=str(fault), elapsed=time.monotonic() - began
+                status=0, url=request.url, error=str(fault), elapsed=time.monotonic() - began
             )
 
     def certificate(

@@ -34,6 +34,10 @@ class NoConnection(OSError):
     """The world said no: unknown name, refused, timed out. The text is for people."""
 
 
+class Silence(Errored):
+    """Another host heard nothing from where it was to connect to. It may itself be out of reach."""
+
+
 class Deadline:
     """Time left for one whole request. Sockets count real seconds, so this is not the run's
     clock, which may pass faster in a rehearsal."""
@@ -110,6 +114,8 @@ class Dialer:
         try:
             return self._tunnel(via, host, port), known
         except Errored as fault:
+            if isinstance(fault.__cause__, TimeoutError):
+                raise Silence(fault.message) from fault
             if not _refused(fault):
                 raise
             # SSH tells only that the connection failed (RFC 4254 section 5.1, code 2): for an

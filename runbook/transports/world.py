@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from runbook.model.secrets import Redactor
 from runbook.transports.database import DatabaseTransport
 from runbook.transports.dns import DnsTransport
 from runbook.transports.net import NetTransport
+from runbook.transports.outside import Outside
 from runbook.transports.secrets import SecretStore
 from runbook.transports.ssh.pool import SshPool
 
@@ -48,6 +50,7 @@ class TransportWorld:
     ) -> None:
         self.clock = clock
         self._directory = Path(plan.directory)
+        self._endpoints = endpoints
         self._redactor = Redactor()
         self.secrets = SecretStore(
             plan.secrets, directory=Path(plan.directory), redactor=self._redactor,
@@ -84,6 +87,15 @@ class TransportWorld:
     def actuator(self) -> TransportWorld:
         return self
 
+    @functools.cached_property
+    def outside(self) -> Outside:
+        """The customer that the probes of budgets are."""
+        return Outside(
+            endpoints=self._endpoints, vantage=self.pool.vantage,
+            alive=lambda name: self.host(name).query("true", timeout=5.0),
+            secrets=self.secrets, redactor=self._redactor,
+        )
+
     def host(self, name: str | None) -> HostReads:
         return self.pool.host_reads(name)
 
@@ -110,6 +122,10 @@ class TransportWorld:
         if isinstance(action, ExecuteSql):
             return self._databases.perform(action, key)
         raise Refused(f"no transport carries out {action.action!r}")
+
+    def interrupt(self, action: RunCommand, key: ActionKey) -> None:
+        """As the port says."""
+        self.pool.kill(action, key)
 
     def resolve(self, action: Action, key: ActionKey) -> Resolution:
         if isinstance(action, RunCommand | PutFile):

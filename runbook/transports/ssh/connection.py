@@ -90,12 +90,24 @@ class Connection:
         except paramiko.ChannelException as fault:
             raise ChannelsExhausted(str(fault)) from fault
 
-    def tunnel(self, address: str, port: int) -> paramiko.Channel:
-        """A connection made from that host. Raises ChannelException where it is refused."""
+    def tunnel(
+        self, address: str, port: int, timeout: float | None = None
+    ) -> paramiko.Channel:
+        """A connection made from that host. Raises ChannelException where it is refused, and
+        TimeoutError where nothing is heard of it and this connection itself is not known dead."""
+        limit = self._timeouts.channel if timeout is None else timeout
         with self._opening:
-            return self.transport.open_channel(
-                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._timeouts.channel
-            )
+            began = time.monotonic()
+            try:
+                return self.transport.open_channel(
+                    "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=limit
+                )
+            except paramiko.ChannelException:
+                raise
+            except paramiko.SSHException as fault:
+                if self.alive and time.monotonic() - began >= limit:
+                    raise TimeoutError(f"no answer within {limit:g} s") from fault
+                raise
 
     def abort(self) -> None:
         """End it as a network does that is cut: no goodbye, and what was sent is on its way."""

@@ -147,11 +147,14 @@ class RemoteLink:
         if current is not None:
             current.close()
 
-    def tunnel(self, address: str, port: int) -> paramiko.Channel:
-        """A TCP connection made from this host. Raises Errored."""
+    def tunnel(
+        self, address: str, port: int, timeout: float | None = None
+    ) -> paramiko.Channel:
+        """A TCP connection made from this host. Raises Errored; where the far end refused, its
+        cause is a ChannelException, where it kept silent a TimeoutError."""
         try:
-            return self.connection().tunnel(address, port)
-        except paramiko.ChannelException as fault:
+            return self.connection().tunnel(address, port, timeout)
+        except (paramiko.ChannelException, TimeoutError) as fault:
             raise Errored(f"{self._host.name} cannot reach {address}:{port} ({fault})") from fault
         except (paramiko.SSHException, OSError, EOFError) as fault:
             self.drop()

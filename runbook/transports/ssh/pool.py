@@ -71,6 +71,7 @@ class SshPool:
         self._files = FilePutter(self._jobs, secrets)
         self._lock = threading.Lock()
         self._links: dict[str | None, LocalLink | RemoteLink] = {}
+        self._vantages: dict[str, RemoteLink] = {}
         self._expected: dict[str, str] = {}
         self._markers: dict[str, str] = {}
         self._greeted: set[str | None] = set()
@@ -119,6 +120,19 @@ class SshPool:
         link = self._link(host)
         if isinstance(link, RemoteLink):
             link.cut_next(on_cut)
+
+    def vantage(
+        self, host: str, dest_host: str, dest_port: int, timeout: float
+    ) -> paramiko.Channel:
+        """As :meth:`tunnel`, over a connection that nothing else uses: what asks all the time, and
+        may hang, keeps no step waiting. Raises Errored."""
+        with self._lock:
+            link = self._vantages.get(host)
+            if link is None:
+                made = self._make(host)
+                assert isinstance(made, RemoteLink)
+                link = self._vantages[host] = made
+        return link.tunnel(dest_host, dest_port, timeout)
 
     def markers(self) -> dict[str, str]:
         """The spool markers of the hosts opened so far, by host name."""
@@ -234,7 +248,7 @@ class SshPool:
         """Close every connection. What runs on the hosts goes on there."""
         self._closing.set()
         with self._lock:
-            links = list(self._links.values())
+            links = [*self._links.values(), *self._vantages.values()]
         for link in links:
             link.close()
 
