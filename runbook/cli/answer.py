@@ -80,6 +80,18 @@ def outputs_given(
     return given_outputs(folded.plan, name, parse_vars(texts), observed=observed)
 
 
+def _check_reason(state: RunState, nodes: list[str], data: Mapping[str, Any]) -> None:
+    """Raises Refused for a yes without a reason, where one is wanted."""
+    if str(data.get("why") or data.get("evidence") or "").strip():
+        return
+    for node in nodes:
+        if state.nodes[node].asked.get("reason"):
+            raise Refused(
+                f"{node} is accepted by name and with a reason only",
+                hint="add --why \"…\"; it goes into the journal and the report",
+            )
+
+
 def say(
     run: str, verb: str, *, state: Path | None, step: str | None = None,
     data: Mapping[str, Any] | None = None, only_asked: bool = False,
@@ -104,6 +116,7 @@ def say(
             )
         if verb == "approve":
             _check_role(folded, nodes, str((data or {}).get("role", "")))
+            _check_reason(folded, nodes, data or {})
     elif len(nodes) > 1:
         nodes = _addressed(folded, nodes, verb) or nodes
     now = real_clock().now()

@@ -25,6 +25,7 @@ from runbook.engine.begin import take_up as begin_again
 from runbook.engine.context import Faults, Observer, RunContext
 from runbook.engine.driver import Driven, drive
 from runbook.engine.faults import CUT, Injected
+from runbook.engine.history import Reckoning
 from runbook.errors import Errored, ExitCode, Refused
 from runbook.journal import Draft, Lease, Store
 from runbook.model.endpoints import Endpoints
@@ -78,13 +79,17 @@ def start(
     run_id = run_id or store.create(plan, who=who, now=clock.now(), level=level)
     lease = store.acquire(run_id, wiring.controller())
     keep_foretold(store, run_id, plan, level=level)
-    with _observer(store, run_id, clock, level=level, show=show, watch=watch) as observer:
+    known = wiring.reckoning(store, plan, level=level, leave_out=run_id)
+    with _observer(
+        store, run_id, clock, known, level=level, show=show, watch=watch
+    ) as observer:
         world = _world(plan, store, lease, endpoints)
         try:
             ctx = begin(
                 lease, plan, world, kinds=wiring.kinds(), observer=observer,
                 real=wiring.real_clock(), who=who, level=level, endpoints=endpoints_file,
-                faults=_faults(endpoints, faults, world, lease),
+                faults=_faults(endpoints, faults, world, lease), reckoning=known,
+                outside=world.outside,
             )
             return run_id, _drive(ctx)
         finally:
@@ -102,14 +107,16 @@ def take_up(
     endpoints = wiring.read_endpoints(folded.endpoints) if folded.endpoints else None
     lease = store.acquire(run_id, wiring.controller())
     clock = wiring.run_clock(endpoints)
-    with _observer(store, run_id, clock, level=folded.level, show=show) as observer:
+    known = wiring.reckoning(store, folded.plan, level=folded.level, leave_out=run_id)
+    with _observer(store, run_id, clock, known, level=folded.level, show=show) as observer:
         world = _world(folded.plan, store, lease, endpoints, folded.spool_markers)
         try:
             ctx = begin_again(
                 store, lease, world, kinds=wiring.kinds(), observer=observer,
                 real=wiring.real_clock(), who=wiring.person(),
                 back=order is not None and order.verb == "rollback",
-                faults=_faults(endpoints, faults, world, lease),
+                faults=_faults(endpoints, faults, world, lease), reckoning=known,
+                outside=world.outside,
             )
             if order is not None:
                 store.post(run_id, order.verb, who=wiring.person(), now=ctx.now(),
@@ -228,7 +235,7 @@ def _interrupts(ctx: RunContext) -> Iterator[None]:
 
 @contextmanager
 def _observer(
-    store: Store, run_id: str, clock: Clock, *, level: str, show: Show,
+    store: Store, run_id: str, clock: Clock, known: Reckoning, *, level: str, show: Show,
     watch: Observer | None = None,
 ) -> Iterator[Observer]:
     if show is Show.NOTHING:
@@ -236,7 +243,7 @@ def _observer(
         yield inner if level == "live" else _SelfAnswering(inner, store, run_id)
         return
     live = show is Show.LIVE and sys.stdout.isatty()
-    with screen(run_id, live=live, now=clock.now) as inner:
+    with screen(run_id, live=live, now=clock.now, reckoning=known) as inner:
         if level != "live":
             yield _SelfAnswering(inner, store, run_id)
         elif sys.stdin.isatty():
@@ -273,13 +280,17 @@ class _SelfAnswering(Observer):
                 data={"why": "answered by the rehearsal"},
             )
             return
+        if question.get("reason"):
+            # What has to be accepted by name, with a reason, no rehearsal accepts.
+            self._say("reject", node, "rehearsal", {"why": "nobody accepts this in a rehearsal"})
+            return
         roles = list(question.get("roles") or ())
         people = max(int(question.get("quorum", 1)), len(roles), 1)
         for number in range(people):
             role = roles[number] if number < len(roles) else ""
-            self._store.post(
-                self._run_id, "approve", who=f"rehearsal-{role or number + 1}",
-                now=wiring.real_clock().now(), node=node,
-                data={"role": role, "why": "answered by the rehearsal",
-                      "evidence": "rehearsal"},
-            )
+            self._say("approve", node, f"rehearsal-{role or number + 1}", {
+                "role": role, "why": "answered by the rehearsal", "evidence": "rehearsal"})
+
+    def _say(self, verb: str, node: str, who: str, data: Mapping[str, str]) -> None:
+        self._store.post(self._run_id, verb, who=who, now=wiring.real_clock().now(), node=node,
+                         data=data)

@@ -29,10 +29,12 @@ def command(
     store = wiring.open_state(state, must_exist=True)
     run_id = wiring.find_run(store, run)
     real = wiring.real_clock()
+    first = load_state(store, run_id)
+    known = wiring.reckoning(store, first.plan, level=first.level, leave_out=run_id)
 
     def look() -> Glance:
         folded = load_state(store, run_id)
-        return Glance(folded, time_of_run(folded), real.now())
+        return Glance(folded, time_of_run(folded), real.now(), reckoning=known)
 
     if watch and not json:
         try:
@@ -47,13 +49,15 @@ def command(
         plan, events = store.load(run_id)
         folded = fold(run_id, plan, events)
         data = view.status_data(
-            folded, events, now=time_of_run(folded), held_by=store.holder(run_id)
+            folded, events, now=time_of_run(folded), held_by=store.holder(run_id),
+            reckoning=known,
         )
         typer.echo(dumps(data, ensure_ascii=False, indent=2))
         return
     seen = look()
     view.print_status(
-        seen.state, now=seen.now, real_now=seen.real_now, held_by=store.holder(run_id)
+        seen.state, now=seen.now, real_now=seen.real_now, held_by=store.holder(run_id),
+        reckoning=known,
     )
     others = [summary for summary in store.runs() if summary.run_id != run_id]
     if run is None and others:

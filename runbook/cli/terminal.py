@@ -35,6 +35,8 @@ def read_answer(line: str, question: Mapping[str, Any]) -> Answer | None:
     if verb not in _YES:
         return None
     roles = list(question.get("roles") or ())
+    if question.get("reason"):
+        return ("approve", {"why": rest}) if rest else None
     if not roles:
         return "approve", {"evidence": rest}
     role, _, evidence = rest.partition(" ")
@@ -49,6 +51,7 @@ def how_to_answer(question: Mapping[str, Any]) -> str:
         return "type " + ", ".join(question["verbs"]) + " and Enter"
     roles = list(question.get("roles") or ())
     said = " EVIDENCE" if question.get("evidence") else ""
+    said = " REASON" if question.get("reason") else said
     if roles:
         return f"type y ROLE{said} (roles: {', '.join(roles)}) or n REASON, and Enter"
     return f"type y{said} or n REASON, and Enter"
@@ -90,6 +93,8 @@ class TerminalAnswers(Observer):
         if event.kind in _CLOSING:
             with self._changed:
                 self._open.pop(event.node, None)
+                if event.kind == "rollback_started":
+                    self._open.clear()  # Whether to go on is not asked any more.
 
     def on_output(self, node: str, line: str) -> None:
         self._inner.on_output(node, line)

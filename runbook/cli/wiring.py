@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runbook.errors import NotFound, Refused
 
 if TYPE_CHECKING:
+    from runbook.engine.history import Reckoning
     from runbook.journal import Store
     from runbook.model.endpoints import Endpoints
     from runbook.model.kind import Kind
@@ -116,6 +117,14 @@ def run_clock(endpoints: Endpoints | None) -> Clock:
     from runbook.sandbox.clock import WorldClock
 
     return WorldClock(Path(endpoints.clock))
+
+
+def reckoning(store: Store, plan: Plan, *, level: str, leave_out: str = "") -> Reckoning:
+    """What the plan's steps and their undos are thought to take, by earlier runs of the folder."""
+    from runbook.engine.history import read_history, reckon
+
+    history = read_history(store, runbook=plan.runbook, kinds=kinds(), leave_out=leave_out)
+    return reckon(plan, history, level=level)
 
 
 def build_world(

@@ -82,11 +82,14 @@ def answers(
     needs = [f"{len({d.who for d in yes})} of {quorum}"] if quorum > 1 else []
     needs += [f"missing: {', '.join(missing)}"] if missing else []
     needs += ["with evidence"] if asked.get("evidence") else []
+    needs += ["with a reason"] if asked.get("reason") else []
     command = f"runbook approve {state.run_id} {who}"
     if missing:
         command += f" --role {shlex.quote(missing[0])}"
     if asked.get("evidence"):
         command += " --evidence TEXT"
+    if asked.get("reason"):
+        command += " --why REASON"
     yes_please = Advice(
         text=status.question + (f" ({'; '.join(needs)})" if needs else ""),
         command=command,

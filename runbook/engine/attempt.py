@@ -145,7 +145,9 @@ class _NodeRun:
             self._conclude(number, before, [], reason=reason, first=before)
 
     def _act(self, number: int, before: Observation, actions: Sequence[Action]) -> None:
-        self.event("intent", number, before=to_json(before), actions=[to_json(a) for a in actions])
+        clock = self.ctx.clock_as_begun.pop(self.step.id, None)
+        self.event("intent", number, before=to_json(before), actions=[to_json(a) for a in actions],
+                   **({"clock": clock} if clock else {}))
         self.ctx.faults.intended(self.node.id, actions)
         self._perform(number, actions, resuming=False)
 

@@ -1,66 +1,140 @@
 """The back-out clock: how long the way back would take from here, and whether it still fits.
 
-Pure: everything is derived from the run's state and the plan.
+Pure: everything is derived from the run's state, the plan, and what steps are reckoned to take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from runbook.engine.history import Reckoning
+from runbook.model.plan import Plan
 from runbook.model.runstate import NodeStatus, RunState
-from runbook.model.state import TOUCHED
+from runbook.model.state import TOUCHED, NodeState
+
+_SAFETY = 30.0
+_WAITING = frozenset({"wait_for", "ask_operator", "notify"})
+"""Actions that end as soon as the run turns back."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackoutClock:
     """Seconds. ``remaining_window`` and ``margin`` are None where the plan has no window.
 
-    ``one_way`` names the steps with effects that are points of no return or cannot be put back
-    at all: going back past them needs the loss to be accepted.
+    ``settle`` passes before the way back can begin: what is at work and may not be interrupted
+    comes to its end first. ``one_way`` names the steps with effects that are points of no return
+    or cannot be put back at all: going back past them needs the loss to be accepted.
+    ``measured`` of the ``weighing`` steps that would be undone have been undone before; for the
+    others it is their estimate that counts.
     """
 
     remaining_window: float | None
     backout: float
     margin: float | None
     one_way: tuple[str, ...] = ()
+    settle: float = 0.0
+    measured: int = 0
+    weighing: int = 0
+
+    @property
+    def basis(self) -> str:
+        """``measured``, ``estimated``, ``3 of 5 measured``; empty when there is nothing to undo."""
+        if not self.weighing:
+            return ""
+        if self.measured in (0, self.weighing):
+            return "measured" if self.measured else "estimated"
+        return f"{self.measured} of {self.weighing} measured"
 
 
-def backout_time(state: RunState, durations: Mapping[str, float] | None = None) -> float:
+def backout_time(
+    state: RunState, reckoning: Reckoning | None = None, *, also: Collection[str] = ()
+) -> float:
     """Seconds a rollback would take from here: the longest chain of undos.
 
     The undo of a step starts when the undos of all steps after it have ended, so this is the
     longest path in the reversed dependency graph. A step weighs nothing when it has had no effect
-    or was put back already, else its measured undo duration (``durations``, by step id), else
-    its ``estimate_undo``. An undo under way counts in full: the clock errs on the safe side.
+    or was put back already, else what its undo is reckoned to take. An undo under way counts in
+    full: the clock errs on the safe side. ``also``: steps that are taken to have acted.
     """
-    known = durations or {}
+    return _longest_chain(state.plan, touched_steps(state).union(also), reckoning or Reckoning())
+
+
+def _longest_chain(plan: Plan, acted: Collection[str], known: Reckoning) -> float:
     ready: dict[str, float] = {}
-    for step in reversed(state.plan.steps):
-        before = max((ready[later] for later in state.plan.dependents[step.id]), default=0.0)
-        weight = 0.0
-        if step.irreversible is None and needs_undo(state, step.id):
-            weight = known.get(step.id, step.estimate_undo)
-        ready[step.id] = before + weight
-    return max(ready.values(), default=0.0)
+    dependents = plan.dependents
+    longest = 0.0
+    for step in reversed(plan.steps):
+        before = 0.0
+        for later in dependents[step.id]:
+            before = max(before, ready[later])
+        if step.id in acted and step.irreversible is None and step.skipped is None:
+            before += known.undoing(step).seconds
+        ready[step.id] = before
+        longest = max(longest, before)
+    return longest
 
 
-def clock(
-    state: RunState, now: float, durations: Mapping[str, float] | None = None
-) -> BackoutClock:
+def clock(state: RunState, now: float, reckoning: Reckoning | None = None) -> BackoutClock:
     """The back-out clock at the run's time ``now`` (Unix seconds)."""
-    backout = backout_time(state, durations)
+    known = reckoning or Reckoning()
+    acted = touched_steps(state)
+    steps = [step for step in state.plan.steps if step.id in acted]
+    backout = _longest_chain(state.plan, acted, known)
+    settle = settling(state, now, known)
     window = state.plan.window
     remaining = None if window is None else window.end - now
-    one_way = tuple(
-        step.id
-        for step in state.plan.steps
-        if (step.point_of_no_return or step.irreversible is not None)
-        and needs_undo(state, step.id)
-    )
+    undone = [known.undoing(step) for step in steps if step.irreversible is None]
+    heavy = [one for one in undone if one.seconds > 0]
     return BackoutClock(
-        remaining, backout, None if remaining is None else remaining - backout, one_way
+        remaining_window=remaining,
+        backout=backout,
+        margin=None if remaining is None else remaining - settle - backout,
+        one_way=tuple(
+            step.id for step in steps if step.point_of_no_return or step.irreversible is not None
+        ),
+        settle=settle,
+        measured=sum(one.basis != "estimate" for one in heavy),
+        weighing=len(heavy),
     )
+
+
+def ceiling(plan: Plan, reckoning: Reckoning) -> tuple[float, float]:
+    """The longest that going back can take wherever the run is, and any of its steps. By this most
+    looks at the clock of a large plan are over before they begin."""
+    known = reckoning.ceilings.get(plan.digest)
+    if known is None:
+        known = (
+            _longest_chain(plan, plan.by_id, reckoning),
+            max((reckoning.doing(step).seconds for step in plan.steps), default=0.0),
+        )
+        reckoning.ceilings[plan.digest] = known
+    return known
+
+
+def settling(state: RunState, now: float, reckoning: Reckoning | None = None) -> float:
+    """Seconds until what is at work has come to where the run can turn: the longest rest of a step
+    that acts now and may not be interrupted. One that is overdue may end at any moment."""
+    if state.rolling_back:
+        return 0.0
+    known = reckoning or Reckoning()
+    plan = state.plan
+    began: dict[str, float] = {}
+    for status in state.nodes.values():
+        if status.started_at is not None and _acts(status):
+            name = plan.nodes[status.node].step
+            began[name] = min(status.started_at, began.get(name, status.started_at))
+    ends = [
+        start + known.doing(plan.by_id[name]).seconds
+        for name, start in began.items() if not plan.by_id[name].interrupt
+    ]
+    return max(0.0, max(ends, default=now) - now)
+
+
+def safety(plan: Plan, backout: float) -> float:
+    """Seconds before the window's end at which the run is to be back."""
+    wanted = plan.policy.window.safety
+    return _SAFETY + backout / 10 if wanted is None else wanted
 
 
 def needs_undo(state: RunState, step: str) -> bool:
@@ -68,5 +142,17 @@ def needs_undo(state: RunState, step: str) -> bool:
     return any(_touched(state.nodes[node.id]) for node in state.plan.by_id[step].nodes)
 
 
+def touched_steps(state: RunState) -> set[str]:
+    """All steps for which that is so."""
+    nodes = state.plan.nodes
+    return {nodes[status.node].step for status in state.nodes.values() if _touched(status)}
+
+
 def _touched(status: NodeStatus) -> bool:
     return status.intended and status.state in TOUCHED
+
+
+def _acts(status: NodeStatus) -> bool:
+    if status.state not in {NodeState.STARTED, NodeState.APPLIED} or status.question:
+        return False
+    return any(action.get("action") not in _WAITING for action in status.actions)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runbook.engine.context import Faults, Observer, RunContext
+from runbook.engine.history import Reckoning
 from runbook.engine.rehearsed import check_rehearsed
 from runbook.errors import Refused
 from runbook.journal import Draft, Lease, Rehearsal, Store
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan
-from runbook.model.ports import Clock, World
+from runbook.model.ports import Clock, OutsideClient, World
 from runbook.model.runstate import RunState, fold
 from runbook.model.state import NodeState, RunPhase
 
@@ -45,6 +46,9 @@ def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
             for check in (*node.requires, *node.verify):
                 if check.host is not None:
                     hosts.setdefault(check.host, set())
+    for budget in plan.budgets:
+        if budget.probe is not None and budget.probe.host is not None:
+            hosts.setdefault(budget.probe.host, set())
     for database in plan.databases:
         if database.data_directory is not None or database.service is not None:
             users = hosts.setdefault(database.host, set())
@@ -56,12 +60,14 @@ def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
 def begin(
     lease: Lease, plan: Plan, world: World, *, kinds: Mapping[str, type[Kind]],
     observer: Observer, real: Clock, who: str, level: str, endpoints: str = "",
-    faults: Faults | None = None,
+    faults: Faults | None = None, reckoning: Reckoning | None = None,
+    outside: OutsideClient | None = None,
 ) -> RunContext:
     """A fresh run under its lease; ``run_started`` is durable when this returns."""
     ctx = RunContext(
         plan=plan, state=RunState.empty(lease.run_id, plan), lease=lease, world=world,
         kinds=kinds, observer=observer, real=real, who=who, faults=faults,
+        reckoning=reckoning, outside=outside,
     )
     left_out = [
         Draft("skipped", node.id, "do", 0, {"why": step.skipped})
@@ -77,7 +83,8 @@ def begin(
 def take_up(
     store: Store, lease: Lease, world: World, *, kinds: Mapping[str, type[Kind]],
     observer: Observer, real: Clock, who: str, back: bool = False,
-    faults: Faults | None = None,
+    faults: Faults | None = None, reckoning: Reckoning | None = None,
+    outside: OutsideClient | None = None,
 ) -> RunContext:
     """A run as its journal has it, under a new lease; ``resumed`` is durable on return.
 
@@ -99,7 +106,8 @@ def take_up(
             hint=f"runbook report {lease.run_id}",
         )
     ctx = RunContext(plan=state.plan, state=state, lease=lease, world=world, kinds=kinds,
-                     observer=observer, real=real, who=who, faults=faults)
+                     observer=observer, real=real, who=who, faults=faults,
+                     reckoning=reckoning, outside=outside)
     if state.phase is RunPhase.HELD:
         ctx.fresh_tries.update(
             n.node for n in state.nodes.values()

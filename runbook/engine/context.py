@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runbook.engine.history import Reckoning
 from runbook.journal import Draft, Lease, Message
-from runbook.model.actions import Action, ActionKey
+from runbook.model.actions import Action, ActionKey, RunCommand
 from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Node, Plan, PlannedStep
-from runbook.model.ports import Clock, World
-from runbook.model.runstate import NodeStatus, RunState
+from runbook.model.ports import Clock, OutsideClient, World
+from runbook.model.runstate import NodeStatus, ProbeSummary, RunState
 
 ANSWER_LOOK_EVERY = 0.2
 """Real seconds between two looks into the inbox."""
@@ -73,6 +74,17 @@ class Faults:
         return None
 
 
+@dataclass(slots=True)
+class AtWork:
+    """Commands at work that a decision to go back may end. See :mod:`runbook.engine.interrupts`."""
+
+    commands: dict[str, tuple[RunCommand, ActionKey]] = field(default_factory=dict)
+    interrupted: set[str] = field(default_factory=set)
+    """Keys of those that were told to end."""
+    ending: bool = False
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Stopping(Exception):
     """A wait was cut short because the run is to stop or to turn back."""
 
@@ -83,7 +95,8 @@ class RunContext:
     def __init__(
         self, *, plan: Plan, state: RunState, lease: Lease, world: World,
         kinds: Mapping[str, type[Kind]], observer: Observer, real: Clock, who: str,
-        faults: Faults | None = None,
+        faults: Faults | None = None, reckoning: Reckoning | None = None,
+        outside: OutsideClient | None = None,
     ) -> None:
         self.plan = plan
         self.state = state
@@ -95,6 +108,23 @@ class RunContext:
         self.real = real
         """Real time, for looking into the inbox; the run's own time is ``world.clock``."""
         self.who = who
+        self.reckoning = reckoning or Reckoning()
+        """What steps and their undos are thought to take."""
+        self.outside = outside
+        """Who asks for the probes of budgets; None: nobody does."""
+        self.at_work = AtWork()
+        self.next_limit: Callable[[], float | None] = lambda: None
+        """The next moment at which a limit is passed, were nothing else to happen; set by who
+        watches them."""
+        self.looked_at = float("-inf")
+        """The run's time when the limits were last looked at."""
+        self.look_now = threading.Event()
+        self.probe_readings: dict[str, Callable[[], ProbeSummary]] = {}
+        """Of the probes of budgets that are at work, what each knows now."""
+        self.refused: dict[str, str] = {}
+        """Steps that were not started, and why."""
+        self.clock_as_begun: dict[str, Mapping[str, Any]] = {}
+        """The back-out clock as a step began, until its first intent takes it along."""
         self.signals = Signals()
         self.turn_back = threading.Event()
         """Set when forward work shall end because a rollback or a hold was decided."""
@@ -114,7 +144,12 @@ class RunContext:
 
     @property
     def clock(self) -> Clock:
-        return self.world.clock
+        """The run's time. Waits pause where a limit may be passed, until that was looked at."""
+        return _Watched(self)
+
+    def probes(self) -> Mapping[str, ProbeSummary]:
+        """What the probes of budgets know now, by budget."""
+        return {name: read() for name, read in self.probe_readings.items()}
 
     def now(self) -> float:
         return self.world.clock.now()
@@ -199,6 +234,45 @@ class RunContext:
 
     def step_of(self, node: Node) -> PlannedStep:
         return self.plan.by_id[node.step]
+
+
+class _Watched:
+    """The clock of the world, for the waits of a run.
+
+    In a rehearsal time is played faster while somebody waits, and could pass a limit by hours
+    between two looks. So a wait stops there and has the driver look, which may end it.
+    """
+
+    def __init__(self, ctx: RunContext) -> None:
+        self._ctx = ctx
+
+    def now(self) -> float:
+        return self._ctx.world.clock.now()
+
+    def wait(self, until: float, wake: threading.Event | None = None) -> bool:
+        ctx, clock = self._ctx, self._ctx.world.clock
+        while True:
+            # Real time passes no limit unseen.
+            limit = None if ctx.state.level == "live" else ctx.next_limit()
+            if limit is None or limit >= until or limit <= clock.now():
+                return clock.wait(until, wake)
+            if not clock.wait(limit, wake):
+                return False
+            self._have_it_looked_at(limit, wake)
+
+    def _have_it_looked_at(self, moment: float, wake: threading.Event | None) -> None:
+        ctx = self._ctx
+        for _ in range(_PATIENCE):
+            if ctx.looked_at >= moment or (wake is not None and wake.is_set()):
+                return
+            ctx.look_now.set()
+            ctx.signals.notify()
+            with ctx.signals.changed:
+                ctx.signals.changed.wait(ANSWER_LOOK_EVERY / 10)
+
+
+_PATIENCE = 250
+"""Looks for the driver's look at a limit, 20 ms apart; then time goes on without."""
 
 
 def _redacted(redact: Callable[[str], str], draft: Draft) -> Draft:

@@ -16,10 +16,12 @@ from typing import Any
 from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
 from runbook.engine.heartbeat import heartbeats
-from runbook.engine.limits import overruns
+from runbook.engine.interrupts import interrupt_all
+from runbook.engine.limits import next_limit, overruns
 from runbook.engine.many import nodes_named, what_failed
 from runbook.engine.mishaps import words
 from runbook.engine.outputs import given_outputs
+from runbook.engine.probing import probes
 from runbook.engine.rollback import begin_rollback, run_rollback
 from runbook.engine.steps import StepOutcome, finished, run_step
 from runbook.errors import ExitCode, Fenced, JournalFault, Refused
@@ -65,7 +67,7 @@ def drive(ctx: RunContext) -> Driven:
     """
     driver = _Driver(ctx)
     try:
-        with _quick_threads(), heartbeats(ctx):
+        with _quick_threads(), heartbeats(ctx), probes(ctx):
             driven = driver.drive()
         ctx.tell_broken_screens()
         return driven
@@ -104,6 +106,8 @@ class _Driver:
         self.ctx = ctx
         self.decision: _Decision | None = None
         self._deciding = threading.Lock()
+        ctx.next_limit = lambda: next_limit(
+            ctx.plan, ctx.state, ctx.now(), reckoning=ctx.reckoning)
         self._next_look = 0.0
 
     def drive(self) -> Driven:
@@ -164,6 +168,11 @@ class _Driver:
             return True
         if outcome is StepOutcome.STOPPED:
             return False
+        if outcome is StepOutcome.REFUSED:
+            policy = ctx.plan.policy
+            back = (policy.window.on_breach or policy.on_breach) == "rollback"
+            self._decide(_Decision("rollback" if back else "hold", ctx.refused.pop(name)))
+            return False
         if outcome is StepOutcome.IN_DOUBT:
             doubt = [n.id for n in step.nodes if ctx.status(n.id).state is NodeState.IN_DOUBT]
             self._decide(_Decision("hold", f"in doubt: {nodes_named(doubt)}"))
@@ -172,6 +181,8 @@ class _Driver:
 
     def _failed(self, step: PlannedStep) -> bool:
         why = what_failed(self.ctx.state, step)
+        if step.on_failure == "ask" and self.ctx.turn_back.is_set():
+            return False  # What comes next is decided.
         if step.on_failure == "ask":
             return self._ask_about(step, why)
         self._decide(_Decision("rollback" if step.on_failure == "rollback" else "hold", why))
@@ -210,6 +221,8 @@ class _Driver:
             ):
                 self.decision = decision
         self.ctx.turn()
+        if decision.what == "rollback":
+            interrupt_all(self.ctx)
 
     def _tick(self) -> bool:
         """Between two starts: hear people, watch limits. False: start nothing new."""
@@ -221,7 +234,8 @@ class _Driver:
 
     def _look(self) -> None:
         ctx = self.ctx
-        if ctx.real.now() >= self._next_look:
+        if ctx.real.now() >= self._next_look or ctx.look_now.is_set():
+            ctx.look_now.clear()
             self._next_look = ctx.real.now() + ANSWER_LOOK_EVERY
             ctx.tell_broken_screens()
             self._take_messages()
@@ -229,13 +243,18 @@ class _Driver:
 
     def _watch_limits(self, *, ended: bool = False) -> None:
         """``ended``: the last step is done; what overran is told, and nothing turned back."""
-        for overrun in overruns(self.ctx.plan, self.ctx.state, self.ctx.now()):
+        ctx = self.ctx
+        now = ctx.now()
+        found = overruns(ctx.plan, ctx.state, now, reckoning=ctx.reckoning, probes=ctx.probes())
+        for overrun in found:
             action = "warn" if ended else overrun.action
-            self.ctx.append(Draft("breach", data={
+            ctx.append(Draft("breach", data={
                 "what": overrun.what, "limit": overrun.limit, "measured": overrun.measured,
-                "action": action}))
-            if action in {"rollback", "hold"} and not self.ctx.state.rolling_back:
-                self._decide(_Decision(action, f"{overrun.what} overran its limit"))
+                "action": action, "why": overrun.why, "detail": overrun.detail}))
+            if action in {"rollback", "hold"} and not ctx.state.rolling_back:
+                self._decide(_Decision(action, overrun.why))
+        ctx.looked_at = now
+        ctx.signals.notify()
 
     # -- people ----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ def ask_people(
     """
     asked: dict[str, Any] = {
         "question": ask.question, "roles": list(ask.roles), "quorum": ask.quorum,
-        "evidence": ask.evidence,
+        "evidence": ask.evidence, "reason": ask.reason,
     }
     first_seq = _open_question(ctx, node, op, attempt, asked)
     ctx.observer.on_question(node, asked)
@@ -62,12 +62,18 @@ def _journal(ctx: RunContext, message: Message) -> None:
     )
 
 
+def reason_of(said: Decision) -> str:
+    """Why somebody said so: the reason, or what was given as evidence."""
+    return said.why.strip() or str(said.data.get("evidence") or "").strip()
+
+
 def _weigh(ask: AskOperator, said: list[Decision]) -> ActionResult | None:
     for d in said:
         if d.verb == "reject":
             return ActionResult(ok=False, detail=f"rejected by {d.who}: {d.why or 'no reason'}")
     yes = [d for d in said if d.verb == "approve"
-           and (not ask.evidence or str(d.data.get("evidence", "")).strip())]
+           and (not ask.evidence or str(d.data.get("evidence", "")).strip())
+           and (not ask.reason or reason_of(d))]
     people = {d.who for d in yes}
     missing = [role for role in ask.roles if role not in {d.role for d in yes}]
     if len(people) < ask.quorum or missing:

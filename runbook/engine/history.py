@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from runbook.errors import JournalFault
@@ -116,27 +116,53 @@ class History:
         Samples from another world than ``level``'s can only raise the estimate: a sandbox does
         not hold what production holds.
         """
-        estimate = step.estimate if op == "do" else step.estimate_undo
-        slowest, count = 0.0, 0
+        whole = step.estimate if op == "do" else step.estimate_undo
+        many = rounds(plan, step, op)
+        soaked = step.soak * (len(batch_sizes(step, op)) - 1) if op == "do" else 0.0
+        estimated = max(0.0, whole - soaked) / many
+        slowest, count = -1.0, 0
         basis: Basis = "estimate"
         for node in step.nodes:
             found = self.find(plan.runbook, step, node.host, op)
-            own = [one for one in found.samples if (one.level in _REAL) == (level in _REAL)]
-            seconds = max((one.seconds for one in (own or found.samples)[-_LATEST:]), default=None)
-            if seconds is None:
-                return Expected(estimate, "estimate", 0)
+            if not found.samples:
+                return Expected(whole, "estimate")
             count += len(found.samples)
-            if own or basis == "estimate":
-                basis = found.basis
-            if not own:
-                seconds = max(seconds, estimate / rounds(plan, step, op))
-            slowest = max(slowest, seconds)
-        if not step.nodes:
-            return Expected(estimate, "estimate", 0)
-        whole = slowest * rounds(plan, step, op)
-        if op == "do":
-            whole += step.soak * (len(batch_sizes(step, op)) - 1)
-        return Expected(whole, basis, count)
+            own = [one for one in found.samples if (one.level in _REAL) == (level in _REAL)]
+            seconds = max(one.seconds for one in (own or found.samples)[-_LATEST:])
+            why = found.basis
+            if not own and seconds < estimated:
+                seconds, why = estimated, "estimate"
+            if seconds > slowest:
+                slowest, basis = seconds, why
+        if basis == "estimate":
+            return Expected(whole, "estimate", count)
+        return Expected(slowest * many + soaked, basis, count)
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """Seconds to reckon with for every step of one plan; its estimates where nothing is said."""
+
+    do: Mapping[str, Expected] = field(default_factory=dict)
+    undo: Mapping[str, Expected] = field(default_factory=dict)
+    ceilings: dict[str, tuple[float, float]] = field(default_factory=dict, compare=False)
+    """Of a plan, by its digest; see :func:`runbook.engine.backout.ceiling`."""
+
+    def doing(self, step: PlannedStep) -> Expected:
+        return self.do.get(step.id) or Expected(step.estimate, "estimate")
+
+    def undoing(self, step: PlannedStep) -> Expected:
+        return self.undo.get(step.id) or Expected(step.estimate_undo, "estimate")
+
+
+def reckon(plan: Plan, history: History, *, level: str = "live") -> Reckoning:
+    """What the history says about every step of a plan that is to run at ``level``."""
+    def measured(op: Op) -> dict[str, Expected]:
+        found = {step.id: history.of_step(plan, step, op, level=level) for step in plan.steps}
+        # An estimate is left to the plan, which may be amended.
+        return {name: one for name, one in found.items() if one.basis != "estimate"}
+
+    return Reckoning(do=measured("do"), undo=measured("undo"))
 
 
 def rounds(plan: Plan, step: PlannedStep, op: Op) -> int:

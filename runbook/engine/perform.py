@@ -14,6 +14,7 @@ from runbook.engine.actions_json import to_json
 from runbook.engine.checks import run_checks
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.gates import ask_people
+from runbook.engine.interrupts import interrupt, told, while_at_work
 from runbook.engine.mishaps import PASSING, words
 from runbook.errors import Errored, NotFound, Refused, RunbookError
 from runbook.model.actions import (
@@ -147,6 +148,7 @@ def quiesce(
         if found.outcome == "not_done":
             return begun
         if found.outcome == "running":
+            interrupt(ctx, action, key)
             _perform(ctx, node, index, action, key, after_effect=False, begun=True)
         elif found.outcome != "done" and not _may_repeat(action):
             raise OutcomeUnknown(
@@ -187,7 +189,9 @@ def _perform(
         ctx.output(node, line)
 
     try:
-        return ctx.world.actuator.perform(action, key, progress)
+        with while_at_work(ctx, action, key):
+            result = ctx.world.actuator.perform(action, key, progress)
+        return told(ctx, key, result)
     except PASSING:
         raise
     except (Errored, Refused, NotFound) as fault:

@@ -15,10 +15,12 @@ from runbook.engine.report_model import (
     AmendmentLine,
     BreachLine,
     BudgetLine,
+    ClockLine,
     CriticalLink,
     DecisionLine,
     Forecast,
     Incident,
+    LateLine,
     NodeLine,
     NoteLine,
     Outcome,
@@ -40,6 +42,7 @@ from runbook.engine.timing import (
 from runbook.model.duration import format_duration
 from runbook.model.events import GENESIS, Event
 from runbook.model.plan import PlannedStep
+from runbook.model.runbook import Probe
 from runbook.model.runstate import NodeStatus, RunState
 from runbook.model.state import FINISHED, NodeState, RunPhase
 
@@ -112,8 +115,17 @@ def build_report(
             for a in state.amendments
         ),
         breaches=tuple(
-            BreachLine(ts=b.ts, what=b.what, limit=b.limit, measured=b.measured, action=b.action)
+            BreachLine(ts=b.ts, what=b.what, limit=b.limit, measured=b.measured, action=b.action,
+                       detail=b.detail)
             for b in state.breaches
+        ),
+        clock=tuple(_clock_lines(state, events)),
+        lateness=tuple(
+            LateLine(ts=one.ts, step=one.step, action=one.action, busy=one.busy, takes=one.takes,
+                     takes_by=one.takes_by, back=one.back, back_by=one.back_by,
+                     safety=one.safety, back_at=one.back_at, over=one.over, who=one.who,
+                     why=one.why)
+            for one in state.lateness
         ),
         incidents=tuple(_incidents(events)),
         notes=tuple(NoteLine(ts=ts, node=node, text=text) for ts, node, text in state.notes),
@@ -257,13 +269,34 @@ def _budget_lines(state: RunState, now: float) -> list[BudgetLine]:
         lines.append(
             BudgetLine(
                 name=budget.name,
-                from_edge=f"{budget.from_step}.{budget.from_edge}",
-                to_edge=f"{budget.to_step}.{budget.to_edge}",
+                from_edge=f"{budget.from_step}.{budget.from_edge}" if budget.from_step else "",
+                to_edge=f"{budget.to_step}.{budget.to_edge}" if budget.to_step else "",
                 limit=budget.limit, state=read.state, since=read.since, until=read.until,
                 seconds=read.seconds, breached=read.breached, by_rollback=read.by_rollback,
+                probe=_asked(budget.probe) if budget.probe else "", counts=budget.counts,
+                service=read.service, unknown=read.unknown, outages=read.outages,
+                samples=read.samples, failed=read.failed, why=read.why,
             )
         )
     return lines
+
+
+def _asked(probe: Probe) -> str:
+    return f"{probe.method} {probe.url} from {probe.host or 'the controller'}"
+
+
+def _clock_lines(state: RunState, events: Sequence[Event]) -> list[ClockLine]:
+    """Of each step the first time that it began."""
+    found: dict[str, ClockLine] = {}
+    for e in events:
+        read = e.data.get("clock") if e.kind == "intent" and e.op == "do" else None
+        if not read or read.get("remaining") is None:
+            continue
+        step = state.plan.nodes[e.node].step
+        found.setdefault(step, ClockLine(
+            step=step, ts=e.ts, remaining=read["remaining"], backout=read["backout"],
+            settle=read["settle"], margin=read["margin"], basis=read["basis"]))
+    return list(found.values())
 
 
 def _rollback(state: RunState, events: Sequence[Event]) -> Rollback | None:
@@ -276,10 +309,11 @@ def _rollback(state: RunState, events: Sequence[Event]) -> Rollback | None:
         if (line := _rollback_line(state, step)) is not None
     ]
     over = state.ended_at
-    told = next((str(e.data.get("why", "")) for e in events if e.kind == "rollback_started"), "")
+    first = next((e.data for e in events if e.kind == "rollback_started"), {})
     return Rollback(
-        why=told, to=state.rollback_to or "", started_at=begun, ended_at=over,
+        why=str(first.get("why", "")), to=state.rollback_to or "", started_at=begun, ended_at=over,
         seconds=None if over is None else over - begun, steps=tuple(lines),
+        reckoned=(first.get("clock") or {}).get("backout"),
     )
 
 

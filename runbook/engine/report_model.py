@@ -85,6 +85,46 @@ class BudgetLine(_Frozen):
     seconds: float | None
     breached: bool
     by_rollback: bool
+    probe: str = ""
+    """What a client outside asked, and from where; empty: an interval of the journal."""
+    counts: Literal["total", "longest"] = "total"
+    service: Literal["", "up", "down", "unknown"] = ""
+    unknown: float = 0.0
+    """Seconds that nobody measured."""
+    outages: int = 0
+    samples: int = 0
+    failed: int = 0
+    why: str = ""
+
+
+class ClockLine(_Frozen):
+    """What the back-out clock said as a step began."""
+
+    step: str
+    ts: float
+    remaining: float
+    backout: float
+    settle: float
+    margin: float
+    basis: str
+
+
+class LateLine(_Frozen):
+    """A step that would make it too late for the way back, and what came of it."""
+
+    ts: float
+    step: str
+    action: str
+    busy: float
+    takes: float
+    takes_by: str
+    back: float
+    back_by: str
+    safety: float
+    back_at: float
+    over: float
+    who: str
+    why: str
 
 
 class RollbackLine(_Frozen):
@@ -103,6 +143,8 @@ class Rollback(_Frozen):
     ended_at: float | None
     seconds: float | None
     steps: tuple[RollbackLine, ...]
+    reckoned: float | None = None
+    """What the back-out clock said as it began."""
 
 
 class DecisionLine(_Frozen):
@@ -121,6 +163,7 @@ class BreachLine(_Frozen):
     limit: float
     measured: float
     action: str
+    detail: str = ""
 
 
 class NoteLine(_Frozen):
@@ -227,6 +270,8 @@ class Report(_Frozen):
     decisions: tuple[DecisionLine, ...]
     amendments: tuple[AmendmentLine, ...]
     breaches: tuple[BreachLine, ...]
+    clock: tuple[ClockLine, ...] = ()
+    lateness: tuple[LateLine, ...] = ()
     incidents: tuple[Incident, ...]
     notes: tuple[NoteLine, ...]
     resumptions: tuple[Resumption, ...]

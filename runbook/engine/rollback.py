@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.graph_runner import GraphRunner
+from runbook.engine.in_time import clock_data
 from runbook.engine.side_by_side import side_by_side
 from runbook.engine.undo import SETTLED, losses, needs_undo, undo_node
 from runbook.errors import NotFound, Refused
@@ -70,6 +71,7 @@ def begin_rollback(
     ctx.append(Draft("rollback_started", data={
         "why": why, "to": to, "who": who, "accept_loss": sorted(accepted),
         "accept_drift": sorted(set(accept_drift)),
+        "clock": clock_data(ctx.state, ctx.now(), ctx.reckoning),
     }))
 
 

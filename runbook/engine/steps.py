@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from runbook.engine.attempt import given_up, run_node
 from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
+from runbook.engine.in_time import may_start, note_clock
 from runbook.engine.late import condition_holds
 from runbook.engine.side_by_side import batches, side_by_side
 from runbook.errors import TemplateFault
@@ -20,6 +21,8 @@ class StepOutcome(StrEnum):
     FAILED = "failed"
     IN_DOUBT = "in_doubt"
     STOPPED = "stopped"
+    REFUSED = "refused"
+    """It was not started, as people did not want what it would lead to."""
 
 
 def finished(state: RunState, step: PlannedStep) -> bool:
@@ -56,6 +59,13 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
         for moment in (step.at, step.not_before):
             if moment is not None and not ctx.clock.wait(moment, ctx.halt):
                 return StepOutcome.STOPPED
+        if not any(ctx.status(n.id).intended for n in step.nodes):
+            _while_paused(ctx)
+            why = may_start(ctx, step)
+            if why:
+                ctx.refused[step.id] = why
+                return StepOutcome.REFUSED
+            note_clock(ctx, step)
         left = {n.id for n in todo}
         for nodes in batches(step, todo):
             if _failures(ctx, step, left) > tolerated(step):

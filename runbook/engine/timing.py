@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 from runbook.model.plan import Plan
 from runbook.model.runbook import Budget
-from runbook.model.runstate import NodeStatus, RunState
+from runbook.model.runstate import NodeStatus, ProbeSummary, RunState
 from runbook.model.state import FINISHED, NodeState
 
 Span = tuple[float, float | None]
@@ -154,20 +154,38 @@ class BudgetReading:
     seconds: float | None = None
     by_rollback: bool = False
     """It was the undo of the first step that ended it."""
+    service: Literal["", "up", "down", "unknown"] = ""
+    """What the budget's probe meets now; empty: it has none, or none asks now."""
+    probed: bool = False
+    unknown: float = 0.0
+    """Seconds that nobody measured: no controller was there, or its vantage point out of reach."""
+    outages: int = 0
+    samples: int = 0
+    failed: int = 0
+    why: str = ""
+    """Last words of the probe about what was not good."""
 
     @property
     def breached(self) -> bool:
         return self.seconds is not None and self.seconds > self.limit
 
 
-def read_budget(state: RunState, budget: Budget, now: float) -> BudgetReading:
+def read_budget(
+    state: RunState, budget: Budget, now: float, *,
+    probes: Mapping[str, ProbeSummary] | None = None,
+) -> BudgetReading:
     """Measure a budget at the run's time ``now``.
+
+    With a probe it is what that measured: by ``probes`` where given, else as the journal has it.
 
     An edge names a step, or a playbook call: then the first start and the last end of the
     steps in it. An end counts only when it was reached well (verified or skipped): a thaw that
     failed thaws nothing. Where the far edge was never reached, the undo of everything at the
     near edge ends the interval: what the first step began is over.
     """
+    if budget.probe is not None:
+        known = (probes or {}).get(budget.name) or state.probes.get(budget.name)
+        return _read_probe(state, budget, known, now, live=bool(probes))
     since = _edge(state, budget.from_step, budget.from_edge)
     if since is None:
         return BudgetReading(budget.name, budget.limit, "waiting")
@@ -184,6 +202,55 @@ def read_budget(state: RunState, budget: Budget, now: float) -> BudgetReading:
     return BudgetReading(
         budget.name, budget.limit, "running", since, None, max(0.0, stop - since)
     )
+
+
+_STALE = 45.0
+"""Seconds after which what a probe has put on record says nothing about now. It does so every 15 s
+as long as a controller is there."""
+
+
+def _read_probe(
+    state: RunState, budget: Budget, known: ProbeSummary | None, now: float, *, live: bool
+) -> BudgetReading:
+    if known is None:
+        return BudgetReading(budget.name, budget.limit, "waiting", probed=True)
+    over = known.ended or state.ended_at is not None
+    end = known.until if over else now
+    if not live and not over and state.level == "live" and now - known.until > _STALE:
+        # Whoever measured is gone. An outage is known up to the latest sample, and not after it.
+        end = known.until
+    down = known.down
+    unknown = known.unknown + (now - end if not over else 0.0)
+    longest = known.longest
+    if known.state == "down":
+        down += end - known.since
+        longest = max(longest, end - known.since)
+    elif known.state == "unknown":
+        unknown += end - known.since
+    service: Literal["", "up", "down", "unknown"] = ""
+    if not over:
+        service = cast("Any", known.state) if end == now else "unknown"
+    return BudgetReading(
+        budget.name, budget.limit, "closed" if over else "running", known.began,
+        known.until if over else None, longest if budget.counts == "longest" else down,
+        probed=True, service=service, unknown=unknown,
+        outages=known.outages + (known.state == "down"), samples=known.samples,
+        failed=known.failed, why=known.why,
+    )
+
+
+def probe_active(state: RunState, budget: Budget, now: float) -> bool:
+    """Whether the budget's probe shall ask now: from its first edge, else from the window's start,
+    to its last edge, else to the run's end. On the way back it goes on in any case."""
+    if budget.from_step:
+        begun = _edge(state, budget.from_step, budget.from_edge) is not None
+    else:
+        window = state.plan.window
+        begun = window is None or now >= window.start or state.rolling_back
+    if not begun:
+        return False
+    ended = budget.to_step and _edge(state, budget.to_step, budget.to_edge) is not None
+    return not ended or state.rolling_back
 
 
 def _members(state: RunState, step: str) -> list[NodeStatus]:

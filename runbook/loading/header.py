@@ -1,4 +1,4 @@
-"""What stands above the steps: policy, secrets, zones, budgets."""
+"""What stands above the steps: policy, secrets, zones."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from collections.abc import Collection
 from typing import Any, cast, get_args
 
-from runbook.loading.fields import Context, Fields, check_id, describe
+from runbook.loading.budgets import ON_BREACH
+from runbook.loading.fields import Context, Fields, describe
 from runbook.model.dns import PROVIDERS, Zone, zone_name, zone_origin
 from runbook.model.runbook import (
-    Budget,
     OnFailure,
     Policy,
     RehearsalLevel,
     RehearsalPolicy,
     ValuePath,
+    WindowPolicy,
 )
 from runbook.model.secrets import SecretRef, names_in
 from runbook.templating.values import did_you_mean
 
 ON_FAILURE: tuple[str, ...] = get_args(OnFailure)
-ON_BREACH = ("rollback", "hold", "warn")
 LEVELS: tuple[RehearsalLevel, ...] = get_args(RehearsalLevel)
-EDGES = ("start", "end")
+ENFORCE = ("live", "always", "never")
 ZONE_KEYS = (
     "provider", "servers", "secondaries", "key", "file", "resolvers", "endpoint", "zone_id",
     "class", "options", "keys",
@@ -45,7 +45,8 @@ _ZONE_NAME = re.compile(r"([A-Za-z0-9_*-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?(@[A-Za
 def read_policy(ctx: Context, raw: Any) -> Policy:
     if raw is None:
         return Policy()
-    known = ("on_failure", "on_breach", "rehearsal", "max_parallel", "outside_window")
+    known = ("on_failure", "on_breach", "rehearsal", "max_parallel", "outside_window",
+             "window")
     fields = Fields(ctx, ("policy",), raw, known, "`policy`")
     found: dict[str, Any] = {
         "on_failure": fields.choice("on_failure", ON_FAILURE),
@@ -57,6 +58,18 @@ def read_policy(ctx: Context, raw: Any) -> Policy:
         found["rehearsal"] = _read_rehearsal(
             Fields(ctx, fields.where("rehearsal"), fields.raw["rehearsal"],
                    ("required", "max_age", "same_digest"), "`rehearsal`")
+        )
+    if "window" in fields:
+        inner = Fields(
+            ctx, fields.where("window"), fields.raw["window"], ("on_breach", "safety", "enforce"),
+            "`window` of the policy",
+        )
+        said = {
+            "on_breach": inner.choice("on_breach", ON_BREACH), "safety": inner.duration("safety"),
+            "enforce": inner.choice("enforce", ENFORCE),
+        }
+        found["window"] = WindowPolicy.model_validate(
+            {key: value for key, value in said.items() if value is not None}
         )
     return Policy(**{key: value for key, value in found.items() if value is not None})
 
@@ -245,54 +258,3 @@ def _check_provider(fields: Fields, provider: str, endpoint: str | None) -> None
                      "like octodns_bind.Rfc2136Provider")
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
         fields.wrong("endpoint", "the URL of an API", endpoint, "like http://127.0.0.1:8081")
-
-
-def read_budgets(
-    ctx: Context, raw: dict[str, Any], steps: Collection[str], several: Collection[str] = ()
-) -> tuple[Budget, ...]:
-    """``steps``: every id that can be named, those in playbooks as ``call/step``; ``several``:
-    ids of which planning makes ``id-ITEM``."""
-    found: list[Budget] = []
-    for name, value in raw.items():
-        path: ValuePath = ("budgets", name)
-        if not name.isidentifier():
-            check_id(ctx, path, "the name of a budget", name)
-        fields = Fields(
-            ctx, path, value, ("from", "to", "limit", "on_breach"), f"budget `{name}`"
-        )
-        for key in ("from", "to", "limit"):
-            fields.require(key, "like {from: freeze.start, to: thaw.end, limit: 10m}")
-        start = _edge(fields, "from", steps, several)
-        end = _edge(fields, "to", steps, several)
-        limit = fields.duration("limit")
-        on_breach = fields.choice("on_breach", ON_BREACH)
-        if start is None or end is None or limit is None:
-            continue
-        found.append(
-            Budget(
-                name=name, from_step=start[0], from_edge=cast(Any, start[1]), to_step=end[0],
-                to_edge=cast(Any, end[1]), limit=limit, on_breach=cast(Any, on_breach),
-            )
-        )
-    return tuple(found)
-
-
-def _edge(
-    fields: Fields, key: str, steps: Collection[str], several: Collection[str]
-) -> tuple[str, str] | None:
-    value = fields.now(key)
-    if value is None:
-        return None
-    path = fields.where(key)
-    step, dot, edge = value.rpartition(".") if isinstance(value, str) else ("", "", "")
-    if not dot or edge not in EDGES:
-        fields.ctx.fault(
-            path, f"`{key}` wants a step and its start or end, not {describe(value)}",
-            f"write {value}.start or {value}.end"
-            if isinstance(value, str) and value in steps else "like freeze.start",
-        )
-        return None
-    if step not in steps and not any(step.startswith(f"{one}-") for one in several):
-        fields.ctx.fault(path, f"there is no step `{step}`", did_you_mean(step, steps))
-        return None
-    return step, edge

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from runbook.loading.budgets import read_budgets
 from runbook.loading.databases import read_databases
 from runbook.loading.fields import Context, Fields, check_id
-from runbook.loading.header import read_budgets, read_policy, read_secrets, read_zones
+from runbook.loading.header import read_policy, read_secrets, read_zones
 from runbook.loading.inventory import read_inventory_file, read_own
 from runbook.loading.names import NameChecker, TemplateNames, host_names
 from runbook.loading.order import read_steps
@@ -31,7 +32,7 @@ TOP_KEYS: dict[str, str] = {
     "owner": "Who answers for it.",
     "window": "The announced maintenance window.",
     "policy": "What failures, breaches and missing rehearsals lead to.",
-    "budgets": "Measured intervals with a limit, by name.",
+    "budgets": "What is measured with a limit, by name: an interval, or an outage by a probe.",
     "inventory": "The hosts: a file name, or the inventory itself.",
     "vars": "Variables, rendered in their order.",
     "secrets": "Where secrets come from, by name; never their values.",
@@ -109,7 +110,9 @@ class _Loader:
             owner=fields.text("owner") or "",
             window=read_window(ctx, ("window",), raw["window"]) if "window" in fields else None,
             policy=read_policy(ctx, raw.get("policy")),
-            budgets=read_budgets(ctx, fields.mapping("budgets"), ids.single, ids.several),
+            budgets=read_budgets(
+                ctx, fields.mapping("budgets"), ids.single, ids.several, inventory
+            ),
             inventory=inventory,
             vars=variables.values,
             secrets=secrets,

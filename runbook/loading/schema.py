@@ -10,8 +10,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from runbook.loading.budgets import COUNTS, ON_BREACH
 from runbook.loading.databases import DATABASE_KEYS, ENGINES, TLS
-from runbook.loading.header import LEVELS, ON_BREACH, ON_FAILURE
+from runbook.loading.header import ENFORCE, LEVELS, ON_FAILURE
 from runbook.loading.inventory import HOST_KEYS, OWN_KEYS
 from runbook.loading.policies import TAKE, TYPES
 from runbook.loading.runbook import TOP_KEYS
@@ -96,8 +97,19 @@ def _header() -> dict[str, Any]:
         "on_failure": _choice(*ON_FAILURE), "on_breach": _choice(*ON_BREACH),
         "rehearsal": rehearsal, "max_parallel": _WHOLE,
         "outside_window": _choice("refuse", "warn"),
+        "window": _object({
+            "on_breach": _choice(*ON_BREACH), "safety": _DURATION, "enforce": _choice(*ENFORCE),
+        }),
     }
-    budget = {"from": _TEXT, "to": _TEXT, "limit": _DURATION, "on_breach": _choice(*ON_BREACH)}
+    probe = {
+        "http": _TEXT, "method": _TEXT, "headers": _MAPPING, "body": _TEXT,
+        "status": {"anyOf": [_WHOLE, {"type": "array", "items": _WHOLE}]}, "contains": _TEXT,
+        "every": _DURATION, "timeout": _DURATION, "from": _TEXT, "verify_tls": _FLAG,
+    }
+    budget = {
+        "from": _TEXT, "to": _TEXT, "limit": _DURATION, "on_breach": _choice(*ON_BREACH),
+        "probe": _object(probe, required=("http",)), "counts": _choice(*COUNTS),
+    }
     secret = {"env": _TEXT, "file": _TEXT, "command": {"type": "array", "items": _TEXT}}
     zone = {
         "provider": _choice(*PROVIDERS), "servers": _TEXTS, "secondaries": _TEXTS, "key": _TEXT,
@@ -113,7 +125,7 @@ def _header() -> dict[str, Any]:
         "owner": _TEXT,
         "window": _object(window, required=("start", "duration")),
         "policy": _object(policy),
-        "budgets": _named(_object(budget, required=("from", "to", "limit"))),
+        "budgets": _named(_object(budget, required=("limit",))),
         "inventory": {"anyOf": [_TEXT, {"$ref": "#/definitions/inventory"}]},
         "vars": _MAPPING,
         "secrets": _named({**_object(secret), "minProperties": 1, "maxProperties": 1}),
@@ -169,6 +181,8 @@ def _step(kinds: Mapping[str, type[Kind]], conditions: list[dict[str, Any]]) -> 
         "outputs": _named({"anyOf": [{"enum": list(TAKE)}, output]}),
         "tags": _TEXTS,
         "estimate": _DURATION,
+        "estimate_undo": _DURATION,
+        "interrupt": _FLAG,
         "point_of_no_return": _FLAG,
         "rehearse": _MAPPING,
     }

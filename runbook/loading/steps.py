@@ -57,6 +57,8 @@ STEP_KEYS: dict[str, str] = {
     "tags": "Words to find it by.",
     "owner": "Who answers for it.",
     "estimate": "How long it is thought to take.",
+    "estimate_undo": "How long taking it back is thought to take; else as the kind says.",
+    "interrupt": "Whether a decision to go back ends its running command at once.",
     "point_of_no_return": "True: after it a rollback is refused unless the loss is accepted.",
     "rehearse": "Outputs to pretend where a rehearsal does not really do it.",
 }
@@ -154,6 +156,8 @@ class StepReader:
             tags=fields.texts("tags"),
             owner=fields.text("owner") or "",
             estimate=estimate,
+            estimate_undo=fields.duration("estimate_undo"),
+            interrupt=fields.flag("interrupt", True) if "interrupt" in fields else None,
             point_of_no_return=fields.flag("point_of_no_return", False),
             rehearse=fields.mapping("rehearse"),
             expect_hosts=fields.whole("expect_hosts", None),

@@ -144,6 +144,8 @@ class AskOperator(_Action):
     quorum: int = 1
     evidence: bool = False
     """The answer must carry a text of evidence."""
+    reason: bool = False
+    """Who says yes must say why."""
 
 
 class Notify(_Action):

@@ -5,7 +5,7 @@
 | run_started | | who, controller, rehearsal level, faults: made on purpose, slowed: factor |
 | resumed | | who, controller |
 | host_opened | | host, marker: identity of the host's spool |
-| intent | yes | before, actions: *durable before any effect* |
+| intent | yes | before, actions: *durable before any effect*; clock?: as the step began |
 | acted | yes | index, result: one action of several has ended well, others follow |
 | done | yes | results: every action reported success |
 | verified | yes | before?, after, seen, outputs, reason (already done) |
@@ -21,7 +21,9 @@
 | restored | yes | how: an undo is verified, or there was nothing to undo |
 | rollback_failed | yes | error; unsettled: nobody knows what came of it |
 | irreversible | yes | why |
-| breach | | budget or window, limit, measured, action |
+| breach | | what (budget, window, way back), limit, measured, action, why?, detail? |
+| late | | a step that would be too late for the way back: arithmetic, what came of it |
+| probe | | budget, and all that its probe has measured so far |
 | run_finished | | phase, why |
 | progress | yes | progress: what a long look has found so far; seen |
 | note | maybe | text |

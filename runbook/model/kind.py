@@ -57,6 +57,8 @@ class Kind(BaseModel):
     by_keys: ClassVar[bool] = False
     """How long it takes is up to its keys, or to people (a command, a wait): what other steps of
     the kind took says nothing about this one."""
+    interrupt: ClassVar[bool] = False
+    """A decision to go back may end its command half-way: what it leaves, its undo puts back."""
     output_names: ClassVar[dict[str, str]] = {}
     """Outputs it gives, each with its meaning."""
 

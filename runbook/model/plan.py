@@ -87,6 +87,8 @@ class PlannedStep(_Frozen):
     estimate: float
     """Seconds, from ``estimate:`` or the kind's own default."""
     estimate_undo: float
+    interrupt: bool = False
+    """A decision to go back ends its running command; else the command is left to end."""
     point_of_no_return: bool = False
     irreversible: str | None = None
     rehearse: dict[str, Any] = Field(default_factory=dict)

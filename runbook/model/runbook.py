@@ -73,6 +73,18 @@ class RehearsalPolicy(_Frozen):
     """Only a rehearsal of this very plan counts; else one of any version of the runbook."""
 
 
+class WindowPolicy(_Frozen):
+    """What keeps the way back inside the window."""
+
+    on_breach: Literal["rollback", "hold", "warn"] | None = None
+    """When the way back has to begin now to end inside the window; None: ``Policy.on_breach``."""
+    safety: float | None = None
+    """Seconds to be back before the window ends; None: 30 s and a tenth of the back-out time."""
+    enforce: Literal["live", "always", "never"] = "live"
+    """Where steps are refused that would make it too late for the way back, and where the way
+    back begins in time; elsewhere both are only told."""
+
+
 class Policy(_Frozen):
     on_failure: OnFailure = "hold"
     on_breach: Literal["rollback", "hold", "warn"] = "warn"
@@ -80,18 +92,46 @@ class Policy(_Frozen):
     rehearsal: RehearsalPolicy = RehearsalPolicy()
     max_parallel: int = 32
     outside_window: Literal["refuse", "warn"] = "warn"
+    window: WindowPolicy = WindowPolicy()
+
+
+class Probe(_Frozen):
+    """A client outside, that asks again and again: a name resolved anew, a connection opened anew,
+    one request at a time."""
+
+    url: str
+    method: str = "GET"
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str | None = None
+    status: tuple[int, ...] = ()
+    """Good answers; empty: 200 to 299."""
+    contains: str | None = None
+    every: float = 1.0
+    timeout: float = 2.0
+    host: str | None = None
+    """Where it asks from; None: the controller."""
+    verify_tls: bool = True
+
+    @property
+    def writes(self) -> bool:
+        return self.method not in {"GET", "HEAD"}
 
 
 class Budget(_Frozen):
-    """A measured interval with a limit, e.g. from ``freeze.start`` to ``thaw.end``."""
+    """Something measured, with a limit: an interval of the journal, like from ``freeze.start`` to
+    ``thaw.end``, or with ``probe`` how long a client outside was not served. A probe asks from the
+    one edge to the other; without them from the window's start to the run's end."""
 
     name: str
-    from_step: str
-    from_edge: Literal["start", "end"]
-    to_step: str
-    to_edge: Literal["start", "end"]
+    from_step: str = ""
+    from_edge: Literal["start", "end"] = "start"
+    to_step: str = ""
+    to_edge: Literal["start", "end"] = "end"
     limit: float
     on_breach: Literal["rollback", "hold", "warn"] | None = None
+    probe: Probe | None = None
+    counts: Literal["total", "longest"] = "total"
+    """Of several outages: all of them, or the longest."""
 
 
 class Retry(_Frozen):
@@ -156,6 +196,9 @@ class Step(_Frozen):
     tags: tuple[str, ...] = ()
     owner: str = ""
     estimate: float | None = None
+    estimate_undo: float | None = None
+    interrupt: bool | None = None
+    """Whether a decision to go back ends its running command; None: as the kind says."""
     point_of_no_return: bool = False
     rehearse: dict[str, Any] = Field(default_factory=dict)
     """Outputs to pretend in a probe, where the step is not really done."""

@@ -91,6 +91,61 @@ class Breach:
     limit: float
     measured: float
     action: str
+    detail: str = ""
+    """The arithmetic, where there is any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """A step that would make it too late for the way back: the arithmetic, and what came of it."""
+
+    ts: float
+    step: str
+    action: str
+    """``ask``: people are asked whether to do it nevertheless; ``accepted`` or ``refused``: what
+    they said; ``shown``: a rehearsal only tells it."""
+    busy: float
+    """Seconds that steps at work need before the way back could begin."""
+    takes: float
+    takes_by: str
+    back: float
+    back_by: str
+    safety: float
+    back_at: float
+    """When the way back would have ended, were it to begin right after the step."""
+    over: float
+    """Seconds by which that is outside the window."""
+    until: float
+    """An acceptance holds for as long as the way back would end before this moment."""
+    who: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSummary:
+    """What a budget's probe had measured when it last put it on record. All of it is known up to
+    ``until`` only; after that somebody else has to know."""
+
+    state: str
+    """``up``, ``down``, or ``unknown``: nobody could ask."""
+    since: float
+    """Begin of that state."""
+    until: float
+    """Of the latest sample."""
+    down: float = 0.0
+    """Seconds of the outages that are over."""
+    longest: float = 0.0
+    """Of one of them."""
+    outages: int = 0
+    unknown: float = 0.0
+    """Seconds nobody measured, those of an open gap left out."""
+    samples: int = 0
+    failed: int = 0
+    why: str = ""
+    """Last words of a sample that was not good."""
+    began: float = 0.0
+    """Of the measuring."""
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +198,11 @@ class RunState:
     """Nodes that an amendment took out of the plan: one that comes back goes on counting its
     attempts where it was."""
     breaches: list[Breach] = field(default_factory=list)
+    lateness: list[Lateness] = field(default_factory=list)
+    accepted_until: float | None = None
+    """Somebody has accepted, by name, that the way back ends up to then, outside the window."""
+    probes: dict[str, ProbeSummary] = field(default_factory=dict)
+    """By budget."""
     notes: list[tuple[float, str, str]] = field(default_factory=list)
     """(ts, node, text)."""
     spool_markers: dict[str, str] = field(default_factory=dict)
@@ -405,6 +465,14 @@ def _held(run: RunState, e: Event) -> None:
     run.phase, run.why = RunPhase.HELD, str(e.data.get("why", ""))
     if e.data.get("heard"):
         run.owed = None
+        _forget_questions(run)
+
+
+def _forget_questions(run: RunState) -> None:
+    """The run has turned: whether a step may start is not asked any more."""
+    for node in run.nodes.values():
+        if node.state is NodeState.PENDING:
+            node.question, node.asked = "", {}
 
 
 def _rollback_started(run: RunState, e: Event) -> None:
@@ -414,6 +482,7 @@ def _rollback_started(run: RunState, e: Event) -> None:
     run.rollback_to, run.rollback_why = e.data.get("to"), run.why
     run.accept_drift = tuple(e.data.get("accept_drift", ()))
     run.accept_loss = tuple(e.data.get("accept_loss", ()))
+    _forget_questions(run)
     run.owed = None
     run.ended_at = None
     for node in run.nodes.values():
@@ -447,10 +516,32 @@ def _irreversible(run: RunState, e: Event) -> None:
 def _breach(run: RunState, e: Event) -> None:
     d = e.data
     run.breaches.append(
-        Breach(e.ts, str(d["what"]), float(d["limit"]), float(d["measured"]), str(d["action"]))
+        Breach(e.ts, str(d["what"]), float(d["limit"]), float(d["measured"]), str(d["action"]),
+               str(d.get("detail", "")))
     )
     if d["action"] in {"rollback", "hold"} and run.owed is None and not run.rolling_back:
-        run.owed = {"what": d["action"], "why": f"{d['what']} overran its limit"}
+        run.owed = {
+            "what": d["action"], "why": str(d.get("why") or f"{d['what']} overran its limit"),
+        }
+
+
+def _late(run: RunState, e: Event) -> None:
+    d = e.data
+    found = Lateness(
+        ts=e.ts, step=str(d["step"]), action=str(d["action"]), busy=float(d["busy"]),
+        takes=float(d["takes"]), takes_by=str(d["takes_by"]), back=float(d["back"]),
+        back_by=str(d["back_by"]), safety=float(d["safety"]), back_at=float(d["back_at"]),
+        over=float(d["over"]), until=float(d["until"]), who=str(d.get("who", "")),
+        why=str(d.get("why", "")),
+    )
+    run.lateness.append(found)
+    if found.action == "accepted":
+        run.accepted_until = max(run.accepted_until or 0.0, found.until)
+
+
+def _probe(run: RunState, e: Event) -> None:
+    known = {key: value for key, value in e.data.items() if key != "budget"}
+    run.probes[str(e.data["budget"])] = ProbeSummary(**known)
 
 
 def _run_finished(run: RunState, e: Event) -> None:
@@ -487,5 +578,6 @@ _HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
     "amended": _amended, "held": _held, "rollback_started": _rollback_started,
     "restored": _restored,
     "rollback_failed": _rollback_failed, "irreversible": _irreversible, "breach": _breach,
+    "late": _late, "probe": _probe,
     "run_finished": _run_finished, "note": _note, "progress": _progress,
 }

@@ -106,7 +106,7 @@ def _check_budgets(runbook: Runbook, made: Expansion, problems: Problems) -> Non
     names = {unit.id for unit in made.units} | set(made.calls)
     for budget in runbook.budgets:
         for edge, name in (("from", budget.from_step), ("to", budget.to_step)):
-            if name in names:
+            if not name or name in names:
                 continue
             steps = made.groups.steps(name)
             hint = (

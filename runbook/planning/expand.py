@@ -25,7 +25,7 @@ from runbook.templating.values import did_you_mean
 _DEEPEST = 20
 _NOT_ON_CALLS = (
     "hosts", "expect_hosts", "retry", "timeout", "poll", "batch", "soak", "max_failures",
-    "requires", "verify", "undo", "outputs", "estimate", "rehearse",
+    "requires", "verify", "undo", "outputs", "estimate", "estimate_undo", "interrupt", "rehearse",
 )
 
 

@@ -98,6 +98,7 @@ class StepPlanner:
             owner=unit.inherited.owner,
             estimate=estimate,
             estimate_undo=undo,
+            interrupt=kind.interrupt if step.interrupt is None else step.interrupt,
             point_of_no_return=unit.no_return,
             irreversible=self._irreversible(unit),
             rehearse=step.rehearse,
@@ -173,6 +174,8 @@ class StepPlanner:
         written = unit.step.estimate
         soaked = unit.step.soak * (len(batches) - 1)
         do = seconds * rounds + soaked if written is None else written
+        if unit.step.estimate_undo is not None:
+            return do, unit.step.estimate_undo
         if kind.check:
             return do, 0.0
         if undo_seconds is None:

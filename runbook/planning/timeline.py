@@ -153,6 +153,7 @@ def budget_estimates(plan: Plan, timeline: Timeline) -> dict[str, float | None]:
             _edge(plan, timeline, budget.from_step, budget.from_edge),
             _edge(plan, timeline, budget.to_step, budget.to_edge),
         )
+        if budget.from_step and budget.to_step else None
         for budget in plan.budgets
     }
 

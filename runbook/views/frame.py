@@ -116,7 +116,7 @@ def _header(glance: Glance, width: int, ascii_only: bool) -> list[Text]:
 def _window(glance: Glance, ascii_only: bool) -> Text:
     state = glance.state
     window = state.plan.window
-    back = clock(state, glance.now, glance.durations)
+    back = clock(state, glance.now, glance.reckoning)
     line = Text()
     over = state.phase in {RunPhase.DONE, RunPhase.ROLLED_BACK}
     if window is not None and back.remaining_window is not None:
@@ -136,9 +136,15 @@ def _window(glance: Glance, ascii_only: bool) -> Text:
         return line
     line.append("Back-out ", style="dim")
     line.append(format_duration(back.backout), style="bold")
+    if back.basis:
+        line.append(f" {back.basis}", style="dim")
+    if back.settle >= 1:
+        line.append(f" + {format_duration(back.settle)} at work", style="yellow")
     if back.margin is not None:
         line.append("   Margin ", style="dim")
         line.append(format_duration(back.margin), style=margin_style(back.margin, back.backout))
+    if state.accepted_until is not None and not state.rolling_back:
+        line.append(f"  accepted by {state.lateness[-1].who}", style="bold magenta")
     return line
 
 
@@ -173,10 +179,18 @@ def _budget(read: BudgetReading, ascii_only: bool) -> Text:
     line = Text.assemble(("Budget   ", "dim"), bar(share, _BAR, style, ascii_only))
     line.append(f" {format_duration(read.seconds or 0.0)}", style=f"bold {style}")
     line.append(f" of {format_duration(read.limit)}  {read.name}")
+    if read.service == "down":
+        line.append("  DOWN", style="bold red")
+    elif read.service == "unknown":
+        line.append("  NOT MEASURED NOW", style="bold yellow")
+    if read.unknown >= 0.5:
+        line.append(f"  {format_duration(read.unknown)} unknown", style="yellow")
     if read.breached:
         line.append("  BREACHED", style="bold red")
     elif read.state == "closed":
         line.append("  ended", style="dim")
+    if read.service in {"down", "unknown"} and read.why:
+        line.append(f"  {one_line(read.why)}", style="dim")
     return line
 
 

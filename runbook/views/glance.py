@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from runbook.engine.history import Reckoning
 from runbook.model.plan import PlannedStep
 from runbook.model.runstate import NodeStatus, RunState
 from runbook.model.state import FINISHED, NodeState
@@ -27,8 +27,8 @@ class Glance:
     real_now: float
     output: tuple[tuple[str, str], ...] = ()
     """(node, line), oldest first."""
-    durations: Mapping[str, float] = field(default_factory=dict)
-    """Measured undo durations by step id, for the back-out clock."""
+    reckoning: Reckoning | None = None
+    """What steps and their undos are thought to take, for the back-out clock."""
 
 
 def snapshot(state: RunState) -> RunState:
@@ -40,6 +40,8 @@ def snapshot(state: RunState) -> RunState:
         decisions=list(state.decisions),
         amendments=list(state.amendments),
         breaches=list(state.breaches),
+        lateness=list(state.lateness),
+        probes=dict(state.probes),
         notes=list(state.notes),
         spool_markers=dict(state.spool_markers),
     )

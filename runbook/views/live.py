@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from runbook.engine.context import Observer
+from runbook.engine.history import Reckoning
 from runbook.model.events import Event
 from runbook.model.runstate import RunState
 from runbook.views.consoles import ascii_only, plain_console
@@ -36,7 +37,7 @@ class LiveScreen(Observer):
 
     def __init__(
         self, run_id: str, *, real_now: Callable[[], float],
-        now: Callable[[], float] | None = None, durations: Mapping[str, float] | None = None,
+        now: Callable[[], float] | None = None, reckoning: Reckoning | None = None,
         console: Console | None = None,
     ) -> None:
         self._run_id = run_id
@@ -44,7 +45,7 @@ class LiveScreen(Observer):
         self._ascii = ascii_only(self._console)
         self._given_now = now
         self._real_now = real_now
-        self._durations = dict(durations or {})
+        self._reckoning = reckoning
         self._mutex = threading.Lock()
         self._state: RunState | None = None
         self._heard_at = real_now()
@@ -97,7 +98,7 @@ class LiveScreen(Observer):
             state, lines, heard_at = snapshot(self._state), tuple(self._output), self._heard_at
         real = self._real_now()
         now = self._given_now() if self._given_now else state.last_ts + (real - heard_at)
-        return Glance(state, now, real, lines, self._durations)
+        return Glance(state, now, real, lines, self._reckoning)
 
     def picture(self) -> RenderableType:
         """The screen as it is now, no larger than the console."""

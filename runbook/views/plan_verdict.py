@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
+from runbook.model.runbook import Probe
 from runbook.planning.timeline import Timeline, budget_estimates
 from runbook.views.times import day_and_time, plan_zone
 
@@ -26,6 +27,10 @@ def verdict_lines(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
         plan.budgets, budget_estimates(plan, timeline).values(), strict=True
     ):
         limit = format_duration(budget.limit)
+        if budget.probe is not None:
+            yield _probe_words(budget.name, budget.probe, limit), ""
+            if estimate is None:
+                continue
         if estimate is None:
             yield f"Budget {budget.name}: not measured, a step of it is skipped.", "yellow"
         elif estimate > budget.limit:
@@ -35,6 +40,12 @@ def verdict_lines(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
             ), "bold red"
         else:
             yield f"Budget {budget.name}: {format_duration(estimate)} of {limit}.", "green"
+
+
+def _probe_words(name: str, probe: Probe, limit: str) -> str:
+    where = f"from {probe.host}" if probe.host else "from the controller"
+    every = format_duration(probe.every)
+    return f"Budget {name}: {limit}, measured by {probe.method} {probe.url} every {every} {where}."
 
 
 def _window(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:

@@ -29,11 +29,19 @@ def render_markdown(report: Report) -> str:
             ("When", "Who", "Step", "Verdict", "Why"),
             [(say.clock(d.ts), words.decider(d), d.node, d.verb, words.decision_reason(d))
              for d in report.decisions])),
+        _section("Too late for the way back", _table(
+            ("When", "Step", "Arithmetic", "What came of it"),
+            [(say.clock(x.ts), x.step, words.late_words(x), words.late_verdict(x))
+             for x in report.lateness])),
         _section("Breaches", _table(
-            ("When", "What", "Measured", "Limit", "Then"),
-            [(say.clock(b.ts), b.what, span(b.measured), span(b.limit), b.action)
+            ("When", "What", "Measured", "Limit", "Then", "Detail"),
+            [(say.clock(b.ts), b.what, span(b.measured), span(b.limit), b.action, b.detail)
              for b in report.breaches])),
         _section("Foretold and come true", _forecast(report, say)),
+        _section("The back-out clock", _table(
+            ("As this began", "At", "Window left", "Going back", "Margin", ""),
+            [(c.step, say.clock(c.ts), span(c.remaining), span(c.settle + c.backout),
+              span(c.margin), c.basis) for c in report.clock])),
         _section("Incidents", _table(
             ("When", "Step", "Attempt", "What", "Error"),
             [(say.clock(i.ts), i.node, f"{i.op} {i.attempt}", i.kind.replace("_", " "), i.error)
@@ -82,8 +90,9 @@ def _measures(report: Report) -> str:
 def _budgets(report: Report, say: ReportWords) -> str:
     return _table(
         ("Budget", "From", "To", "Limit", "Measured"),
-        [(b.name, f"{b.from_edge} {say.clock(b.since)}", words.budget_end(b, say.clock(b.until)),
-          span(b.limit), words.budget_result(b)) for b in report.budgets],
+        [(b.name, words.budget_begin(b, say.clock(b.since)),
+          words.budget_end(b, say.clock(b.until)), span(b.limit), words.budget_result(b))
+         for b in report.budgets],
     )
 
 
@@ -129,7 +138,8 @@ def _rollback(report: Report, say: ReportWords) -> str:
         [(s.step, s.outcome, say.clock(s.started_at), span(s.seconds), span(s.estimate), s.detail)
          for s in back.steps],
     )
-    head = f"Started {say.clock(back.started_at)}, took {span(back.seconds)}.{why}{where}"
+    known = "" if back.reckoned is None else f"; {span(back.reckoned)} were reckoned"
+    head = f"Started {say.clock(back.started_at)}, took {span(back.seconds)}{known}.{why}{where}"
     return _section("Rollback", f"{head}\n\n{table}".rstrip())
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC
 
-from runbook.engine.report_model import BudgetLine, DecisionLine, Forecast, Report, StepLine
+from runbook.engine.report_model import (
+    BudgetLine,
+    DecisionLine,
+    Forecast,
+    LateLine,
+    Report,
+    StepLine,
+)
 from runbook.engine.simulate.foretold import Came
 from runbook.model.duration import format_duration
 from runbook.model.state import NodeState
@@ -136,8 +143,10 @@ def delta(step: StepLine) -> str:
 
 def budget_result(line: BudgetLine) -> str:
     if line.seconds is None:
-        return "did not begin"
+        return "nobody asked" if line.probe else "did not begin"
     text = span(line.seconds)
+    if line.probe:
+        return probe_result(line)
     if line.by_rollback:
         text += ", ended by the rollback"
     if line.breached:
@@ -145,11 +154,47 @@ def budget_result(line: BudgetLine) -> str:
     return f"{text}, not ended" if line.state == "running" else f"{text}: kept"
 
 
+def probe_result(line: BudgetLine) -> str:
+    """What a client outside met."""
+    many = f" in {line.outages} outages" if line.outages > 1 else ""
+    longest = ", the longest" if line.counts == "longest" and line.outages > 1 else ""
+    parts = [f"{span(line.seconds)}{longest or many} out of service"]
+    if line.unknown >= 0.5:
+        parts.append(f"{span(line.unknown)} unknown, as nobody measured")
+    parts.append(f"{line.failed:,} of {line.samples:,} requests failed")
+    if line.service == "down":
+        parts.append(f"down now ({line.why})")
+    verdict = "BREACHED" if line.breached else "kept" if line.state == "closed" else "so far"
+    return f"{'; '.join(parts)}: {verdict}"
+
+
+def budget_begin(line: BudgetLine, when: str) -> str:
+    if line.probe:
+        return f"{line.probe}, {when}"
+    return f"{line.from_edge} {when}"
+
+
 def budget_end(line: BudgetLine, when: str) -> str:
     """The edge that ended it, and when."""
+    if line.probe:
+        return when
     if line.by_rollback:
         return f"undo of {line.from_edge.rpartition('.')[0]} {when}"
     return f"{line.to_edge} {when}"
+
+
+def late_words(line: LateLine) -> str:
+    """The arithmetic of a refused step."""
+    first = (f"{span(line.busy)} until what is at work has ended" if line.busy > line.takes
+             else f"{span(line.takes)} for the step ({line.takes_by})")
+    return (f"{first} + {span(line.back)} to go back ({line.back_by}) + {span(line.safety)} to "
+            f"spare: {span(line.over)} too late")
+
+
+def late_verdict(line: LateLine) -> str:
+    word = {"ask": "asked", "shown": "shown only"}.get(line.action, line.action)
+    by = f" by {line.who}" if line.who else ""
+    return f"{word}{by}{f': {line.why}' if line.why else ''}"
 
 
 def decider(line: DecisionLine) -> str:

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.text import Text
 
 from runbook.engine.advice import answers
-from runbook.engine.backout import clock
+from runbook.engine.backout import clock, safety
+from runbook.engine.history import Reckoning
 from runbook.engine.report import build_report
 from runbook.journal import RunSummary
 from runbook.model.events import Event
@@ -32,11 +33,11 @@ _LOOK_EVERY = 1.0
 
 def print_status(
     state: RunState, *, now: float, real_now: float, held_by: str | None,
-    console: Console | None = None,
+    reckoning: Reckoning | None = None, console: Console | None = None,
 ) -> None:
     """The whole run, every step, as it stands."""
     console = console or plain_console()
-    glance = Glance(state, now, real_now)
+    glance = Glance(state, now, real_now, reckoning=reckoning)
     ascii_terminal = ascii_only(console)
     for line in compose(glance, console.width, None, ascii_only=ascii_terminal):
         console.print(line)
@@ -72,23 +73,27 @@ def print_runs(runs: Sequence[RunSummary], *, console: Console | None = None) ->
 
 
 def status_data(
-    state: RunState, events: Sequence[Event], *, now: float, held_by: str | None
+    state: RunState, events: Sequence[Event], *, now: float, held_by: str | None,
+    reckoning: Reckoning | None = None,
 ) -> dict[str, Any]:
     """The status as JSON values: the report's own fields where they are the same, and the
     clocks and open questions of this moment. Times are Unix seconds, durations seconds."""
     at = state.ended_at if state.ended_at is not None else now
     report = build_report(state, events, now=at)
-    back = clock(state, at)
+    back = clock(state, at, reckoning)
     shared = {
         "run_id", "runbook", "title", "plan_digest", "level", "phase", "headline", "why", "who",
         "started_at", "ended_at", "timezone", "window_start", "window_end", "budgets",
-        "amendments", "breaches", "next", "journal_events", "journal_head",
+        "amendments", "breaches", "lateness", "next", "journal_events", "journal_head",
     }
     data = report.model_dump(mode="json", include=shared)
     data["now"] = at
     data["held_by"] = held_by
     data["remaining_window"] = back.remaining_window
     data["backout"] = back.backout
+    data["backout_basis"] = back.basis
+    data["settle"] = back.settle
+    data["safety"] = safety(state.plan, back.backout)
     data["margin"] = back.margin
     data["past_no_return"] = list(back.one_way)
     keys = {
@@ -101,6 +106,7 @@ def status_data(
             "node": node.node, "question": node.question,
             "roles": list(node.asked.get("roles", ())),
             "quorum": node.asked.get("quorum", 1),
+            "reason": bool(node.asked.get("reason")),
             "answer": [advice.command for advice in answers(state, node)],
         }
         for node in state.nodes.values()

@@ -107,7 +107,7 @@ def build_timeline(report: Report) -> Timeline | None:
         return None
     say = ReportWords(report)
     end = report.ended_at if report.ended_at is not None else report.written_at
-    bands = [b for b in report.budgets if b.since is not None]
+    bands = [b for b in report.budgets if b.since is not None and not b.probe]
     head = _HEAD + 16.0 * len(bands)
     row = _ROW if len(report.steps) < _DENSE_FROM else _DENSE_ROW
     critical = {(link.step, link.op) for link in report.critical_path}

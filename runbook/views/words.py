@@ -155,10 +155,32 @@ def _rollback_started(e: Event, d: Mapping[str, Any]) -> str:
 
 
 def _breach(e: Event, d: Mapping[str, Any]) -> str:
+    if d["what"] == "way back":
+        return f"the way back has to begin now → {d['action']}: {d.get('detail', '')}"
     return (
         f"{d['what']} breached: {format_duration(float(d['measured']))} of "
-        f"{format_duration(float(d['limit']))} → {d['action']}"
+        f"{format_duration(float(d['limit']))} → {d['action']}{_because(d, 'detail')}"
     )
+
+
+def _late(e: Event, d: Mapping[str, Any]) -> str:
+    over = format_duration(float(d["over"]))
+    what = {"ask": "refused, unless somebody accepts it", "accepted": "accepted",
+            "refused": "refused", "shown": "would be refused in a live run"}
+    said = what.get(str(d["action"]), str(d["action"]))
+    sums = "" if d.get("who") else f" (takes {format_duration(float(d['takes']))}, " \
+        f"{d['takes_by']}; going back {format_duration(float(d['back']))}, {d['back_by']})"
+    return f"{d['step']}: going back after it would end {over} too late{sums}: " \
+           f"{said}{_by(d)}{_because(d)}"
+
+
+def _probe(e: Event, d: Mapping[str, Any]) -> str:
+    down = format_duration(float(d["down"]) + (
+        float(d["until"]) - float(d["since"]) if d["state"] == "down" else 0.0))
+    gap = f", {format_duration(float(d['unknown']))} unknown" if d.get("unknown") else ""
+    why = f": {d['why']}" if d["state"] != "up" and d.get("why") else ""
+    return f"{d['budget']}: {d['state']}, {down} down so far{gap} " \
+           f"({d['failed']} of {d['samples']} requests failed){why}"
 
 
 def _finished(e: Event, d: Mapping[str, Any]) -> str:
@@ -189,6 +211,8 @@ _SAY: dict[str, Callable[[Event, Mapping[str, Any]], str]] = {
     "rollback_failed": lambda e, d: f"could not be put back{_because(d, 'error')}",
     "irreversible": lambda e, d: f"irreversible{_because(d)}",
     "breach": _breach,
+    "late": _late,
+    "probe": _probe,
     "run_finished": _finished,
     "progress": lambda e, d: f"looks{_because(d, 'seen')}",
     "note": lambda e, d: f"note{_because(d, 'text')}",

@@ -17,6 +17,7 @@ from runbook.model.plan import Plan
 
 PLAIN: Mapping[str, Any] = {"question": "go?", "roles": [], "quorum": 1}
 ROLES: Mapping[str, Any] = {"question": "go?", "roles": ["lead", "dba"], "quorum": 2}
+REASON: Mapping[str, Any] = {"question": "late?", "roles": [], "quorum": 1, "reason": True}
 FAILED: Mapping[str, Any] = {"question": "?", "verbs": ["retry", "skip", "rollback"]}
 
 
@@ -29,6 +30,9 @@ FAILED: Mapping[str, Any] = {"question": "?", "verbs": ["retry", "skip", "rollba
     ("y\n", ROLES, None),
     ("y cook\n", ROLES, None),
     ("y dba all green\n", ROLES, ("approve", {"role": "dba", "evidence": "all green"})),
+    ("y\n", REASON, None),
+    ("y the lead takes it\n", REASON, ("approve", {"why": "the lead takes it"})),
+    ("n\n", REASON, ("reject", {"why": ""})),
     ("retry\n", FAILED, ("retry", {"why": ""})),
     ("y\n", FAILED, None),
 ])

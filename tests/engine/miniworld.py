@@ -305,7 +305,8 @@ class Lab:
     def drive(
         self, kill_at: int | None = None, *, faults: Faults | None = None,
         observer: Observer | None = None, back: bool = False,
-        setup: Callable[[RunContext], None] | None = None,
+        setup: Callable[[RunContext], None] | None = None, level: str = "live",
+        kinds: Mapping[str, type[Kind]] = KINDS, **more: Any,
     ) -> Driven | None:
         """One controller's life; None when it was killed."""
         trigger = Trigger(kill_at)
@@ -314,14 +315,14 @@ class Lab:
             self.run_id = self.store.create(self.plan, who="ada", now=self.clock.now())
         lease = cast(Lease, DyingLease(self.store.acquire(self.run_id, "ada"), trigger))
         world = cast(Any, MiniWorld(self.outside, self.clock, trigger))
-        shared: dict[str, Any] = {"kinds": KINDS, "observer": observer or Observer(),
-                                  "real": self.clock, "who": "ada", "faults": faults}
+        shared: dict[str, Any] = {"kinds": kinds, "observer": observer or Observer(),
+                                  "real": self.clock, "who": "ada", "faults": faults} | more
         try:
             if fresh:
-                self.ctx = begin(lease, self.plan, world, level="live", **shared)
+                self.ctx = begin(lease, self.plan, world, level=level, **shared)
             elif not self.store.events(self.run_id):
                 # Killed before its first event: nothing had begun.
-                self.ctx = begin(lease, self.plan, world, level="live", **shared)
+                self.ctx = begin(lease, self.plan, world, level=level, **shared)
             else:
                 self.ctx = take_up(self.store, lease, world, back=back, **shared)
             if setup is not None:

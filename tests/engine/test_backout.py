@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from runbook.engine.backout import backout_time, clock
+from runbook.engine.history import Expected, Reckoning
 from runbook.model.runstate import RunState
 from tests.views import story
 from tests.views.story import START, shop_plan, step
@@ -36,7 +37,9 @@ def test_parallel_branches_count_the_longer_one_only() -> None:
 def test_measured_durations_replace_estimates() -> None:
     state = story.to_the_flip().state
     assert backout_time(state) == 70.0
-    assert backout_time(state, {"promote": 10.0, "flip": 500.0}) == 35.0
+    known = Reckoning(undo={"promote": Expected(10.0, "same step", 1),
+                            "flip": Expected(500.0, "same step", 1)})
+    assert backout_time(state, known) == 35.0
 
 
 def test_a_chain_goes_through_steps_that_were_skipped() -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from runbook.engine.history import Expected, Reckoning
+from runbook.model.runbook import Budget, Probe
 from runbook.views.frame import compose, margin_style
 from runbook.views.glance import Glance, rows_to_show, snapshot
 from tests.views import story
@@ -163,3 +165,28 @@ def test_a_snapshot_is_not_reached_by_later_events() -> None:
     assert state.nodes["flip"].state.value == "started"
     assert copy.nodes["flip"].state.value == "pending"
     assert copy.notes == [] and copy.last_seq == count
+
+
+def _framed(told: Story, width: int = 140, **more: object) -> str:
+    glance = Glance(told.state, told.now, told.now, **more)  # type: ignore[arg-type]
+    return "\n".join(line.plain for line in compose(glance, width, None))
+
+
+def test_the_back_out_clock_says_what_it_goes_by() -> None:
+    told = story.to_the_flip().intent("flip")
+    assert "Back-out 1m 30s estimated + 20s at work" in _framed(told)
+    known = Reckoning(undo={"flip": Expected(8.0, "same step", 2)})
+    assert "Back-out 1m 18s 1 of 5 measured + 20s at work" in _framed(told, reckoning=known)
+
+
+def test_a_budget_with_a_probe_shows_what_customers_meet_now() -> None:
+    probe = Probe(url="http://shop.example/orders", method="POST")
+    plan = shop_plan(budgets=(Budget(name="orders", limit=60.0, probe=probe),))
+    told = Story(plan)
+    told.add("probe", budget="orders", state="down", since=told.now, until=told.now + 5,
+             down=20.0, unknown=7.0, began=told.now, samples=9, failed=5, why="status 503")
+    told.wait(5)
+    text = _framed(told)
+    assert "25s of 1m  orders  DOWN  7s unknown  status 503" in text
+    told.wait(600)
+    assert "NOT MEASURED NOW" in _framed(told), "and no outage that goes on by itself"

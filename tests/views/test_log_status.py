@@ -22,7 +22,7 @@ EVENT_KINDS = {
     "run_started", "resumed", "host_opened", "intent", "acted", "done", "verified", "failed",
     "errored", "in_doubt", "skipped", "ask", "answered", "decision", "paused", "continued", "held",
     "rollback_started", "restored", "rollback_failed", "irreversible", "breach", "run_finished",
-    "note", "amended", "progress",
+    "note", "amended", "progress", "late", "probe",
 }
 
 
