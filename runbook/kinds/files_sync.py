@@ -49,6 +49,7 @@ class FilesSync(TreesKind):
     """
 
     name: ClassVar[str] = "files.sync"
+    interrupt: ClassVar[bool] = True
     estimate: ClassVar[float] = 60.0
     output_names: ClassVar[dict[str, str]] = {
         "passes": "number of passes, tries that were cut short included",
