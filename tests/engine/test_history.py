@@ -115,6 +115,22 @@ def test_a_sandbox_can_only_raise_what_is_reckoned_for_production() -> None:
     assert History([slow, real]).of_step(PLAN, FLIP, "undo", level="live").seconds == 8.0
 
 
+def test_the_slowest_node_says_what_the_step_goes_by() -> None:
+    thaw = PLAN.by_id["thaw"]  # On two hosts; 10 s to undo, by estimate.
+    hosts = [node.host for node in thaw.nodes]
+    fast, slow = (_sample(seconds, kind="shell", step="thaw", host=host, level="sandbox")
+                  for seconds, host in zip((0.1, 44.0), hosts, strict=True))
+    for samples in ([fast, slow], [slow, fast]):
+        found = History(samples).of_step(PLAN, thaw, "undo")
+        assert (found.seconds, found.basis, found.samples) == (44.0, "same step", 2)
+    swapped = [_sample(one.seconds, kind="shell", step="thaw", host=host, level="sandbox")
+               for one, host in zip((slow, fast), hosts, strict=True)]
+    assert History(swapped).of_step(PLAN, thaw, "undo").seconds == 44.0
+    found = History([fast, _sample(0.2, kind="shell", step="thaw", host=hosts[1],
+                                   level="sandbox")]).of_step(PLAN, thaw, "undo")
+    assert (found.seconds, found.basis) == (10.0, "estimate")
+
+
 def test_a_whole_step_takes_as_many_rounds_as_its_nodes_need() -> None:
     hosts = tuple(f"h{n}" for n in range(10))
     wide = step("wide", hosts=hosts, batch=4, ramp=(1,), soak=60.0)
