@@ -142,17 +142,15 @@ exit "$rc"
 def look(ends: Ends, *, carry: bool, tree: bool) -> str:
     """Lines that say what differs (``=differs CHANGE NAME``, at most 50, and ``=total COUNT FILES
     BYTES EXIT``), what passes there were (``=pass FILES BYTES SENT SECONDS EXIT``), and, with
-    ``tree``, how the destination stands: ``=tree missing``, or ``=size ENTRIES BYTES EXIT`` and
-    ``=digest SHA256``, with ``=changed WHAT`` for what others have done since the last pass, and
-    ``=unfinished`` where a pass was cut short. Reads only.
-
-    With ``carry`` a destination that has had a pass is only ``=tree kept``, and ``=source noted``
-    says that it was the last."""
+    ``tree``, how the destination stands: ``=tree missing``, ``=tree kept`` once it has had a pass,
+    else ``=size ENTRIES BYTES EXIT`` and ``=digest SHA256``; ``=unfinished`` where a pass was cut
+    short. With ``carry``, ``=source noted`` says that the last pass can be carried back from.
+    Reads only."""
     noted = f"[ ! -e {_mine(ends.key)}/source ] || echo '=source noted'\n" if carry else ""
     standing = ""
     if tree:
         standing = (
-            f"( tree=$({at(ends.remote, _tree(ends, entries=not carry))}) && "
+            f"( tree=$({at(ends.remote, _tree(ends))}) && "
             "printf '%s\\n' \"$tree\" ) &\n"
         )
     return f"""\
@@ -160,6 +158,23 @@ def look(ends: Ends, *, carry: bool, tree: bool) -> str:
 wait
 printf '%s\\n' "$differ"
 """
+
+
+def changed(ends: Ends) -> str:
+    """A line for each of what others did in the destination since the last pass, ``new: NAME``,
+    ``altered: NAME``, ``gone: NAME``, at most 20 and one that counts the rest. None where a later
+    step has brought the destination further: it is that one's to tell. Reads only."""
+    script = f"""\
+{_places(ends)}
+[ -d "$dest" ] && [ -e "$saved/after" ] || exit 0
+mine=$(cat "$saved/order") || exit 73
+for other in "${{saved%/*}}"/*/order; do
+  if cmp -s "${{other%order}}where" "$saved/where" && [ "$(cat "$other")" -gt "$mine" ]; then exit 0
+  fi
+done
+{_entries(ends)} | {awk(_CHANGES, "-v", f"m={CHANGED}")} "$saved/after" - | sed 's/^=changed //'
+"""
+    return at(ends.remote, script)
 
 
 def copy(arguments: Sequence[str]) -> str:
@@ -338,7 +353,7 @@ while [ "$n" -gt 0 ]; do
   n=$((n - 1))
 done
 [ -z "$lost" ] || exit 3
-rm -f "$saved/after" "$saved/passes"
+rm -f "$saved/after" "$saved/passes" "$saved/order" "$saved/where"
 rmdir "$saved" "${{saved%/*}}" 2>/dev/null || :
 """
 
@@ -408,6 +423,35 @@ if ! [ -e "$mine/applied" ]; then
   : >"$mine/applied" || exit 73
 fi
 {at(remote, tidy)} || exit
+rm -rf "$mine"
+rmdir "${{mine%/*}}" 2>/dev/null || :
+"""
+
+
+def revert(ends: Ends) -> str:
+    """Has the destination as the last pass left it, as long as the source still is: what others
+    altered or removed there comes from the source again, and what they wrote is moved aside, on
+    the destination's machine. Only :func:`put_back` is left to do where that is not possible."""
+    given_up = at(ends.remote, (
+        f"(umask 077 && mkdir -p {ends.saved}.given-up) && cd {ends.saved}.given-up && pwd -P"
+    ))
+    forget = at(ends.remote, f"rmdir {ends.saved}.given-up 2>/dev/null; :")
+    flags, last = ends.arguments[:-3], ends.arguments[-3:]
+    return f"""\
+mine={_mine(ends.key)}
+[ -e "$mine/source" ] || exit 0
+mine=$(cd "$mine" && pwd -P) || exit 73
+if {_entries_of(ends, ends.arguments[-2])} >"$mine/now" && cmp -s "$mine/source" "$mine/now"; then
+  {rsync(["--dry-run", *LIST, *ends.arguments])} >"$mine/list" || exit
+  if {awk(_ANYTHING)} "$mine/list"; then
+    aside=$({given_up}) || exit
+    {rsync([*flags, "--backup"])} "--backup-dir=$aside" {shlex.join(last)} || exit
+    {forget}
+  fi
+else
+  echo 'the source is not as the last pass left it: what others changed in the destination cannot' \
+    'be had from there'
+fi
 rm -rf "$mine"
 rmdir "${{mine%/*}}" 2>/dev/null || :
 """
@@ -517,12 +561,16 @@ touch -r "$dest" "$keep/stamp" && rm -rf "$dest/{ends.work}" || exit 74
 rmdir "$dest/{SPOOL}" 2>/dev/null
 touch -r "$keep/stamp" "$dest" 2>/dev/null
 rm -f "$keep/did" "$keep/list" "$keep/listed" "$keep/later" "$keep/before" "$keep/stamp"
-{_entries(ends)} >"$saved/after" || exit 74
+order=0
+for other in "${{saved%/*}}"/*/order; do
+  [ ! -e "$other" ] || [ "$(cat "$other")" -le "$order" ] || order=$(cat "$other")
+done
+(cd "$dest" && pwd -P) >"$saved/where" && echo $((order + 1)) >"$saved/order" || exit 74
+{_entries(ends)} >"$saved/after.new" && mv "$saved/after.new" "$saved/after" || exit 74
 """
 
 
-def _tree(ends: Ends, *, entries: bool) -> str:
-    kept = "" if entries else 'elif [ -e "$saved/passes" ]; then echo "=tree kept"\n'
+def _tree(ends: Ends) -> str:
     return f"""\
 {_places(ends)}
 if [ -e "$saved/passes" ]; then tail -n {SAMPLE} "$saved/passes" | sed 's/^/=pass /'; fi
@@ -534,11 +582,9 @@ if [ -d "$saved" ]; then
   esac
 fi
 if ! [ -d "$dest" ]; then echo '=tree missing'
-{kept}else
+elif [ -e "$saved/passes" ]; then echo '=tree kept'
+else
   {{ {_entries(ends)} | {awk(_MEASURE)} 2>&3 | sha256sum | sed 's/^/=digest /'; }} 3>&1
-  if [ -e "$saved/after" ]; then
-    {_entries(ends)} | {awk(_CHANGES, "-v", f"m={CHANGED}")} "$saved/after" -
-  fi
 fi
 """
 

@@ -7,12 +7,22 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from runbook.errors import Errored
-from runbook.kinds._files_scripts import Ends, carry, copy, copy_keeping, look, put_back, saved_in
+from runbook.kinds._files_scripts import (
+    Ends,
+    carry,
+    changed,
+    copy,
+    copy_keeping,
+    look,
+    put_back,
+    revert,
+    saved_in,
+)
 from runbook.kinds._rsync import SPOOL
 from runbook.kinds._shared import Duration, Plain, tail
 from runbook.kinds.files_common import COMPARE_TIMEOUT, TreesKind, complaint, is_remote, size
 from runbook.model.actions import Action, RunCommand
-from runbook.model.observation import Irreversible, Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 
 
@@ -40,16 +50,17 @@ class FilesSync(TreesKind):
     kept in `~/.runbook/files` on its host, or below `keep`; the undo puts it back and removes what
     was created: content, mode, owner, times, links and attributes. Replaced and deleted files are
     only moved there, which is free on the same file system, until the undo or until you remove it.
-    With `back: restore` a destination that others have changed since (the new side has taken
-    writes) is drift: nothing is undone, the changed paths are shown, and `--accept-drift STEP`
-    gives them up. With `back: carry` they are carried to the source, so nothing is lost (only a
-    hard link made meanwhile becomes a copy): the source must still be as the last pass found it,
-    or nothing is touched and what changed there is shown. Folders named `.runbook` are left out of
-    it all.
+    With `back: restore` a rollback over a destination that others have changed since (the new side
+    has taken writes) is refused with the changed paths, and `--accept-loss STEP` gives them up;
+    what they wrote is moved to `….given-up` beside what was kept, and not deleted. With
+    `back: carry` it is carried to the source, so nothing is lost (only a hard link made meanwhile
+    becomes a copy): the source must still be as the last pass found it, or nothing is touched and
+    what changed there is shown. Folders named `.runbook` are left out of it all.
     """
 
     name: ClassVar[str] = "files.sync"
     interrupt: ClassVar[bool] = True
+    may_lose: ClassVar[bool] = True
     estimate: ClassVar[float] = 60.0
     output_names: ClassVar[dict[str, str]] = {
         "passes": "number of passes, tries that were cut short included",
@@ -102,7 +113,7 @@ class FilesSync(TreesKind):
     back: Literal["restore", "carry"] = Field(
         default="restore",
         description="What the way back does with changes others made in the destination since: "
-        "`restore` asks before it gives them up, `carry` brings them to the source first.",
+        "`restore` has them accepted as lost, `carry` brings them to the source first.",
     )
 
     @model_validator(mode="after")
@@ -164,7 +175,7 @@ class FilesSync(TreesKind):
         else:
             script = copy_keeping(
                 self._ends(seen), passes=self.passes, in_place=self.in_place,
-                more=self._stalled(), note_source=self.back == "carry",
+                more=self._stalled(), note_source=not self.live,
             )
         return Planned(actions=(RunCommand(host=seen.get("host"), script=script, idempotent=True),))
 
@@ -191,6 +202,17 @@ class FilesSync(TreesKind):
                      f"{size(last['bytes'])}, in {last['seconds']} s")
         return Verdict(ok=left == 0 or self.live, seen=seen, outputs=outputs)
 
+    def loss(self, before: Observation, reads: Reads) -> Loss | None:
+        if self.back == "carry" or is_remote(self.destination) or self.undo(before) == ():
+            return None
+        result = reads.here.query(changed(self._ends(before.evidence)), timeout=COMPARE_TIMEOUT)
+        if result.exit_code != 0:
+            raise Errored(f"{self.destination} cannot be read: {complaint(result.stderr)}")
+        found = result.stdout.splitlines()
+        if not found:
+            return None
+        return Loss(what=f"{self.destination} was changed by others since: {'; '.join(found)}")
+
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly: created files are removed; overwritten, retouched and deleted ones are put
         back. Only a destination written `user@machine:folder` cannot be put back."""
@@ -209,7 +231,10 @@ class FilesSync(TreesKind):
             host=host, run_as=user, script=put_back(self._ends(seen)), idempotent=True
         )
         if self.back == "restore":
-            return (restored,)
+            reverted = RunCommand(
+                host=seen.get("host"), script=revert(self._ends(seen)), idempotent=True
+            )
+            return (restored,) if self.live else (reverted, restored)
         carried = carry(
             self._ends(seen), source=self.source, aside=self._aside(seen),
             remote=(*self.shell(seen), seen["remote"]["login"]) if self.source_host else (),
@@ -252,7 +277,6 @@ class _Found:
         self.passes: list[dict[str, int]] = []
         self.noted = False
         self.state: dict[str, Any] | None = None
-        changed: list[str] = []
         unfinished = False
         known: dict[str, Any] = {}
         for line in text.split("\n"):
@@ -275,9 +299,7 @@ class _Found:
                 known["digest"] = words[0]
             elif head == "=unfinished":
                 unfinished = True
-            elif head == "=changed":
-                changed.append(rest)
         if len(known) == 3:
-            self.state = {"changed": changed, **known}
+            self.state = dict(known)
         if self.state and unfinished:
             self.state["unfinished"] = True

@@ -157,22 +157,25 @@ def test_writes_of_the_new_side_are_given_up_only_by_name(lab: Lab, runs: Runs) 
     make_source(lab, OLD)
     make_target(lab, NEW)
     old, before = tree(lab, OLD), tree(lab, NEW)
-    assert runs.run(move(back="restore"), head="")[0] == ExitCode.OK
-    lab[OLD].run(f"touch {FOLDER}/later")
-    lab[NEW].run(f"rm {FOLDER}/ü; echo precious >{FOLDER}/order")
-    code, state, text = runs.rollback()
-    # Nothing was left to do for the final pass, so the passes before it hold what was there.
-    assert code == ExitCode.NOT_RESTORED, text
-    why = state.nodes[f"files/live@{OLD}"].detail
-    assert "drift" in why and "new: order" in why and "gone: ü" in why and "--accept-drift" in why
-    assert (lab[NEW].disk / FOLDER.lstrip("/") / "order").exists()
-    code, state, text = runs.command(
-        "rollback", "--plain", "--yes", "--why", "accepted", "--accept-drift", "files/live"
+    # Something is left for the pass under the freeze, and so for its undo.
+    code, _, text = runs.run(move(
+        back="restore", freeze=f"echo last >{FOLDER}/last", thaw=f"rm {FOLDER}/last"
+    ))
+    assert code == ExitCode.OK, text
+    lab[NEW].run(f"cd {FOLDER}; rm ü; echo precious >order; mkdir -p a/b; echo x >a/b/c")
+    new = tree(lab, NEW)
+    code, _, text = runs.rollback()
+    assert code == ExitCode.HELD, text
+    assert "new: order" in text and "gone: ü" in text and "--accept-loss files/final" in text
+    assert "files/live" not in text, "what it left was brought further by the last pass"
+    assert tree(lab, NEW) == new, "nothing was undone"
+    code, _, text = runs.command(
+        "rollback", "--plain", "--yes", "--why", "accepted", "--accept-loss", "files/final"
     )
     assert code == ExitCode.ROLLED_BACK, text
-    assert tree(lab, NEW) == before
-    lab[OLD].run(f"rm {FOLDER}/later")
-    assert tree(lab, OLD) == old
+    assert (tree(lab, OLD), tree(lab, NEW)) == (old, before)
+    kept = lab[NEW].run("cat /root/.runbook/files/*.given-up/order").stdout
+    assert kept == "precious\n", "and even so it is not deleted"
 
 
 def test_a_link_is_cut_while_a_large_file_is_copied(lab: Lab, runs: Runs) -> None:
