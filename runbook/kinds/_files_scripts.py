@@ -373,7 +373,7 @@ def carry(
     """
     beside = f"{SPOOL}{ends.key}.back"
     here = f"cd {shlex.quote(source if source.startswith('/') else './' + source)} || exit 73"
-    flags = ["-a", "--force", *ends.preserve]
+    flags = ["-aI", "--force", *ends.preserve]
     apply = f"""\
 {here}
 cat >{beside}.gone || exit 73

@@ -19,6 +19,9 @@ from runbook.model.ports import Reads
 COMPARE_TIMEOUT = 6 * 3600.0
 """Seconds after which looking at two trees is given up."""
 
+# Else a file that changed twice within a second, and has the same size, passes for the same.
+_EXACT_TIME = "--modify-window=-1"
+
 _REMOTE = re.compile(r"[^/]+:|rsync://")
 _PRESERVED = {
     "hard_links": "-H", "acls": "-A", "xattrs": "-X", "sparse": "-S", "numeric_ids":
@@ -62,7 +65,8 @@ class TreesKind(Kind):
         "as in `ssh -i /root/.ssh/move`.",
     )
     options: Names = Field(
-        default=(), description="Further options of rsync, like `--bwlimit=5m`, `--compress`."
+        default=(), description="Further options of rsync, like `--bwlimit=5m`, `--compress`, or "
+        "`--modify-window=1` where a file system keeps no fractions of seconds."
     )
 
     @model_validator(mode="after")
@@ -88,7 +92,7 @@ class TreesKind(Kind):
 
     def flags(self) -> list[str]:
         """What rsync is told beside the two ends, here and wherever it is previewed."""
-        return ["-a", *self.kept(), *self.options, *self.excludes()]
+        return ["-a", _EXACT_TIME, *self.kept(), *self.options, *self.excludes()]
 
     def kept(self) -> tuple[str, ...]:
         return tuple(_PRESERVED[name] for name in self.preserve)

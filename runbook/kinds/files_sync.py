@@ -33,8 +33,9 @@ class FilesSync(TreesKind):
     another host of the inventory; the step's host must be able to log in there by itself. An end
     may also be written as rsync does, `user@machine:path`. The destination is always a folder; a
     source that ends in `/` means what is in the folder, without the slash the folder itself.
-    Relative paths start at the home folder. Where no host reaches the other, two steps without
-    `hosts:` relay through the controller: one `from:` the old host, one `to:` the new.
+    Relative paths start at the home folder. Both hosts need rsync 3.1.3 or newer. Where no host
+    reaches the other, two steps without `hosts:` relay through the controller's own disk: one
+    `from:` the old host, one `to:` the new.
 
     **Passes.** With `live: true` the source may go on changing: up to `passes` follow one another,
     each moving what changed during the one before, and what is left at the end is told. The final

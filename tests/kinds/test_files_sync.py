@@ -500,3 +500,15 @@ def test_a_copy_that_was_killed_is_put_back(
     assert not isinstance(actions, Irreversible)
     assert all(result.ok for result in world.perform(actions))
     assert snapshot(target) == was
+
+
+def test_a_change_within_the_same_second_is_seen(world: LocalWorld, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(source, {"a": "one"}, mtime=1_000_000_000.25)
+    write(target, {"a": "two"}, mtime=1_000_000_000.75)
+    was = snapshot(target)
+    life = Life(world, kind_of(source, target))
+    assert life.forward().ok
+    assert (target / "a").read_text() == "one"
+    life.back()
+    assert snapshot(target) == was

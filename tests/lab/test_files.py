@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,10 @@ def arriving(lab: Lab, least: int = 1_500_000) -> bool:
     """Whether a part of the large file is at the new side."""
     places = (lab[NEW].disk / FOLDER.lstrip("/")).glob(".runbook/*/temp/big.*")
     return any(path.stat().st_size >= least for path in places)
+
+
+def given_up(runs: Runs) -> bool:
+    return runs.state().nodes[f"copy@{OLD}"].state in {NodeState.FAILED, NodeState.ERRORED}
 
 
 def test_a_tree_moves_and_comes_back_with_what_the_new_side_wrote(
@@ -184,7 +189,7 @@ def test_a_link_is_cut_while_a_large_file_is_copied(lab: Lab, runs: Runs) -> Non
     controller = runs.start(sync())
     wait_for("a part has arrived", lambda: arriving(lab), 30)
     lab.cut_link(NEW)
-    wait_for("the pass is given up", lambda: runs.state().nodes[f"copy@{OLD}"].attempt > 1, 60)
+    wait_for("the pass is given up", lambda: given_up(runs), 60)
     lab.mend_link(NEW)
     assert controller.wait(60) == ExitCode.OK
     done = outputs(runs.state(), "copy")
@@ -200,7 +205,7 @@ def test_the_new_side_loses_its_power_while_a_large_file_is_copied(lab: Lab, run
     controller = runs.start(sync())
     wait_for("a part has arrived", lambda: arriving(lab), 30)
     lab.power_cut(NEW)
-    wait_for("the pass is given up", lambda: runs.state().nodes[f"copy@{OLD}"].attempt > 1, 60)
+    wait_for("the pass is given up", lambda: given_up(runs), 60)
     lab.power_on(NEW)
     assert controller.wait(60) == ExitCode.OK
     done = outputs(runs.state(), "copy")
@@ -223,6 +228,22 @@ def test_the_controller_is_killed_while_a_large_file_is_copied(lab: Lab, runs: R
     assert " of 6.0 MB (" in told and " left" in told, "how far it was and what was left"
     assert len(told) < 10_000
     assert tree(lab, NEW) == tree(lab, OLD)
+
+
+def test_going_back_does_not_wait_for_a_large_file(lab: Lab, runs: Runs) -> None:
+    """A pass that is under way is ended, and the new side is as it was."""
+    big(lab, 30)
+    lab[NEW].run(f"mkdir {FOLDER}; echo before >{FOLDER}/big; echo other >{FOLDER}/other")
+    before = tree(lab, NEW)
+    lab.slow(NEW, 4_000)
+    controller = runs.start(sync())
+    wait_for("a part has arrived", lambda: arriving(lab), 30)
+    lab.run("control", sys.executable, "-m", "runbook", "rollback", runs.state().run_id, "--yes",
+            "--why", "changed our minds", env=runs.env, check=False)
+    lab.network.slow(NEW, None)
+    assert controller.wait(60) == ExitCode.ROLLED_BACK
+    assert tree(lab, NEW) == before
+    assert runs.state().nodes[f"copy@{OLD}"].attempt == 1
 
 
 def test_the_new_side_has_no_room(lab: Lab, runs: Runs) -> None:

@@ -61,6 +61,7 @@ def parse(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--exclude", action="append", default=[])
     parser.add_argument("-H", "--hard-links", action="store_true", dest="hard_links")
     parser.add_argument("--backup-dir")
+    parser.add_argument("--modify-window", choices=["0", "-1"], default="0")
     parser.add_argument("--files-from")
     parser.add_argument("--out-format", default="")
     parser.add_argument("paths", nargs="+")
@@ -147,7 +148,9 @@ class Transfer:
             return f"{head}{kind}+++++++++"
         if kind == "L":
             return "" if source.readlink() == dest.readlink() else "cLc.t......"
-        time = "t" if int(ours.st_mtime) != int(theirs.st_mtime) else "."
+        # By the second, or with --modify-window=-1 exactly.
+        unit = 1 if self.options.modify_window == "-1" else 10**9
+        time = "t" if ours.st_mtime_ns // unit != theirs.st_mtime_ns // unit else "."
         mode = "p" if stat.S_IMODE(ours.st_mode) != stat.S_IMODE(theirs.st_mode) else "."
         if kind == "f":
             size = "s" if ours.st_size != theirs.st_size else "."
