@@ -29,6 +29,7 @@ def shop(directory: Path, asked: list[str]) -> Iterator[str]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append(self.path)
+            (directory / "asked").touch()
             self.send_response(503 if (directory / "closed").exists() else 201)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -54,6 +55,10 @@ budgets:
     on_breach: rollback
     probe: {http: "URL", method: POST, body: order-check, every: 100ms, timeout: 1s, status: 201}
 steps:
+  - id: open
+    kind: poll
+    with: {command: test -e HERE/asked}
+    poll: {every: 100ms, timeout: 30s}
   - id: close
     kind: shell
     with: {command: touch HERE/closed}
