@@ -19,7 +19,7 @@ from runbook.kinds.sql_common import packed, run_of, unpacked
 from runbook.model.actions import Action, RunCommand
 from runbook.model.database import Database
 from runbook.model.kind import Kind
-from runbook.model.observation import Heartbeat, Observation
+from runbook.model.observation import Heartbeat, Irreversible, Observation
 from runbook.model.ports import Reads
 
 _PLACE = '"${HOME:-/tmp}/.runbook-switch/"'
@@ -140,10 +140,14 @@ class Leased(Kind):
         database = unpacked(before.evidence["database"])
         return (arm(database, before.evidence["run"], self.lease, thaw, env),)
 
-    def removed(self, before: Observation) -> tuple[Action, ...]:
-        if self.lease is None:
-            return ()
-        return (remove(unpacked(before.evidence["database"]), before.evidence["run"]),)
+    def unarmed(
+        self, before: Observation, thaw: tuple[Action, ...] | Irreversible
+    ) -> tuple[Action, ...] | Irreversible:
+        """The undo of a freeze: the switch goes first, then ``thaw``."""
+        if self.lease is None or isinstance(thaw, Irreversible):
+            return thaw
+        database = unpacked(before.evidence["database"])
+        return (remove(database, before.evidence["run"]), *thaw)
 
     def heartbeat(self, before: Observation) -> Heartbeat | None:
         if self.lease is None or "database" not in before.evidence:

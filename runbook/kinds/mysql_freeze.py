@@ -76,10 +76,7 @@ class MysqlFreeze(_ReadOnly, Leased):
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """The switch goes first."""
-        actions = super().undo(before)
-        if isinstance(actions, Irreversible):
-            return actions
-        return (*self.removed(before), *actions)
+        return self.unarmed(before, super().undo(before))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = after.state["read_only"]

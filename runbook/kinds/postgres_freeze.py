@@ -99,10 +99,7 @@ class PostgresFreeze(_ReadOnlyDefault, Leased):
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """The switch goes first, then what ``ALTER SYSTEM`` had said before."""
-        actions = super().undo(before)
-        if isinstance(actions, Irreversible):
-            return actions
-        return (*self.removed(before), *actions)
+        return self.unarmed(before, super().undo(before))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = bool(after.state.get("read_only"))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -33,22 +32,11 @@ from runbook.errors import ExitCode
 from runbook.journal import Store, open_store
 from runbook.model.plan import Plan
 from runbook.model.runstate import RunState, fold
-from tests.sandbox.worlds import SHOP
+from tests.sandbox.worlds import hurried
 
 ENOUGH = 0.8
 _SLOWED, _BY = 0.3, 0.6
 """Of the actions so many are slowed down, by so many seconds on average."""
-
-
-def hurried(directory: Path) -> Path:
-    """A copy of the example in which even a wait of two days takes a tenth of a second."""
-    copy = directory / "shop"
-    shutil.copytree(SHOP, copy, ignore=shutil.ignore_patterns(".runbook", "__pycache__"))
-    config = copy / "sandbox.yml"
-    text = config.read_text()
-    assert "longest_wait: 3s" in text
-    config.write_text(text.replace("longest_wait: 3s", "longest_wait: 0.1s"))
-    return copy
 
 
 class SlowActuator:
