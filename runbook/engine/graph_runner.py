@@ -72,9 +72,10 @@ class GraphRunner:
             return False
 
     def _failed(self, fault: BaseException) -> None:
-        self._ctx.halt.set()
+        # Kept before the others are halted: what they raise because of that is not the first.
         with self._ctx.signals.changed:
             self._fault = self._fault or fault
+        self._ctx.halt.set()
 
     def _start(self, name: str) -> None:
         thread = threading.Thread(target=self._body, args=(name,))
