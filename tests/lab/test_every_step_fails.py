@@ -2,11 +2,13 @@
 and real caches all is put back, while customers go on ordering and visitors get their pages.
 
 One lab sees many rollbacks, one after the other: each finds the world as the first one found it.
-Several labs go side by side, as most of the time is spent waiting for caches.
+Several labs go side by side, as most of the time is spent waiting for caches. ``make test`` lets
+one step of each stage of the night fail; with LAB_EVERY_STEP=1 it is each of them.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +32,10 @@ from tests.lab.shop import EXAMPLE, Move, hurried, records_of
 pytestmark = [*marks, pytest.mark.slow, pytest.mark.xdist_group("every step fails")]
 
 STEPS = tuple(load_plan(EXAMPLE / "runbook.yml", []).by_id)
+SOME = ("lower-ttl", "west-start", "freeze", "final-sync", "flip", "thaw", "everybody", "moved")
+"""The old side's TTLs, the new side still closed, writes refused, copied, led over, opened, old
+caches empty, all done."""
+FAILING = STEPS if os.environ.get("LAB_EVERY_STEP") == "1" else SOME
 LABS = 4
 TTL = 2
 
@@ -131,7 +137,7 @@ def test_a_world_that_was_changed_is_told_from_one_that_was_not() -> None:
         assert difference(before, fingerprint(lab)) == []
 
 
-@pytest.mark.parametrize("failing", STEPS[::-1])
+@pytest.mark.parametrize("failing", FAILING[::-1])
 def test_the_world_is_as_before(runs: dict[str, Future[TakenBack]], failing: str) -> None:
     run = runs[failing].result()
     assert (run.code, run.state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), run.log
