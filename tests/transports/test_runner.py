@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -314,11 +315,14 @@ def test_a_timeout_kills_the_children_of_children(lab: Lab, tmp_path: Path) -> N
 def test_a_limit_that_is_not_reached_leaves_no_watcher(lab: Lab) -> None:
     for number in range(10):
         lab.launch(f"j{number}", "true", limit=3333)
-    naps = [
-        pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
-        if _works_in(pid, lab.base) and alive(pid) and pid not in {w.pid for w in lab.wires}
-    ]
-    assert naps == []
+
+    def left() -> list[int]:
+        return [
+            pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
+            if _works_in(pid, lab.base) and alive(pid) and pid not in {w.pid for w in lab.wires}
+        ]
+
+    until(lambda: not left())
 
 
 def _works_in(pid: int, folder: Path) -> bool:
@@ -484,6 +488,31 @@ def test_a_sudo_password_goes_through_standard_input_alone(tmp_path: Path) -> No
     spooled = [p for p in lab.base.rglob("*") if p.is_file()]
     assert not [p for p in spooled if b"pass word" in p.read_bytes().replace(b"pass word[-]1", b"")]
     lab.close()
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if Path(SHELLS[name][0]).exists()])
+def test_sessions_that_are_the_first_at_the_same_moment_agree(shell: str, tmp_path: Path) -> None:
+    def marker(_: int) -> str:
+        at = Lab(shell, tmp_path / "spool")
+        try:
+            return at.here.hello.marker
+        finally:
+            at.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        found = set(pool.map(marker, range(6)))
+    assert len(found) == 1
+    assert found.pop() == (tmp_path / "spool" / "r1" / "marker").read_text().strip()
+
+
+def test_a_marker_that_a_power_cut_has_left_empty_is_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "spool" / "r1" / "marker"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    first, second = Lab("dash", tmp_path / "spool"), Lab("dash", tmp_path / "spool")
+    assert first.here.hello.marker == second.here.hello.marker == file.read_text().strip() != ""
+    first.close()
+    second.close()
 
 
 def test_half_of_the_program_does_nothing(tmp_path: Path) -> None:

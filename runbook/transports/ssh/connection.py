@@ -9,6 +9,7 @@ leaves open is closed here.
 | opening a channel waits up to an hour | every opening has its own timeout |
 | an unopened connection is not thread-safe | the caller holds a lock for each host |
 | channels refused at once get each other's reasons | one is opened at a time |
+| two system calls to read the two parts of a packet | what has arrived is read at once |
 | `Connection.run` reads output in square time | not used: channels are read directly |
 """
 
@@ -41,6 +42,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """Asked for first (RFC 5647): one operation a packet, where paramiko's own first choice needs a
 cipher and a MAC computed in Python."""
+
+_AHEAD = 64 * 1024
 
 Via = Callable[[str, int], paramiko.Channel]
 """Opens a channel to an address and port from an inventory host that was opened before."""
@@ -219,6 +222,7 @@ class Connector:
         def transport(sock: Any, **options: Any) -> paramiko.Transport:
             if isinstance(sock, socket.socket):
                 _tune(sock, self._timeouts.silence)
+                sock = _ReadAhead(sock)
             made = paramiko.Transport(sock, **options)
             offered = made.get_security_options()
             first = [item for item in wanted if item in offered.key_types]
@@ -304,6 +308,25 @@ def _tune(sock: socket.socket, silence: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(silence * 1000))
+
+
+class _ReadAhead:
+    """A socket of which everything that has arrived is read at once and handed out in the parts
+    that are asked for: each wait for the socket lets go of the interpreter, and with many hosts
+    another thread takes it. Only one thread reads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._arrived = b""
+
+    def recv(self, size: int) -> bytes:
+        if not self._arrived:
+            self._arrived = self._sock.recv(max(size, _AHEAD))
+        part, self._arrived = self._arrived[:size], self._arrived[size:]
+        return part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 def _chain(connection: Any) -> list[Any]:

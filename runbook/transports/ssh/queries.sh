@@ -42,7 +42,6 @@ r_copy() {
     eval "$r_script"
   ) </dev/null >"$r_dir/out" 2>"$r_dir/err"
   r_rc=$?
-  echo 0 1<>"$r_dir/query"
   if [ -e "$r_dir/query.over" ]; then r_rc=124; rm -f "$r_dir/query.over"; fi
 }
 
@@ -60,48 +59,67 @@ r_timed() {
   if [ "$r_rc" -gt 256 ]; then r_rc=$((r_rc - 128)); fi
 }
 
-# See to it that the query about to start is ended after $1 seconds. One guard looks after all
-# queries until it wakes; what it has to know is written before the clock is read that tells
-# whether it still sleeps.
+# See to it that the query about to start is ended after $1 seconds: the file "query" says how
+# long one may run. One guard looks after all queries, as often as the shortest limit so far asks;
+# it finds them by itself, so a query costs nothing for being guarded.
 r_guard() {
-  read -r r_now r_line </proc/uptime
-  r_due=$((${r_now%.*} + $1 + 1))
-  echo "$r_due" 1<>"$r_dir/query"
-  read -r r_now r_line </proc/uptime
-  r_now=${r_now%.*}
-  [ "$R_WAKES" -gt "$r_now" ] && [ "$R_WAKES" -le "$r_due" ] && return
+  if [ "$1" != "$R_LIMIT" ]; then echo "$1" 1<>"$r_dir/query"; R_LIMIT=$1; fi
+  [ "$R_NAP" ] && [ "$1" -ge "$R_NAP" ] && return
   r_unguard
-  R_WAKES=$((r_now + $1 + 1))
-  ( r_watch "$(($1 + 1))" ) </dev/null >/dev/null 2>&1 &
+  R_NAP=$1
+  ( r_watch ) </dev/null >/dev/null 2>&1 &
   R_GUARD=$!
 }
 
-# The guard: ends the query that has outlived its time; $1 seconds to the first look. The file
-# "query" says until when (seconds since boot) the one that runs may run; 0 when none does.
+# The guard: ends the query that has outlived its time, as long as the runner lives.
 r_watch() {
   r_request= r_exports= r_script= R_V=
-  r_nap "$1"
-  while r_running; do
-    read -r r_now r_line </proc/uptime
-    r_left=$((r_due - ${r_now%.*}))
-    if [ "$r_left" -le 0 ]; then break; fi
+  # Starts are told in ticks of another clock in some containers, so it goes by its own.
+  r_clock
+  read -r r_line </proc/self/stat
+  set -f; set -- ${r_line##*') '}; set +f
+  r_shift=$((r_now * 100 - ${20}))
+  r_nap "$((R_NAP + 1))"
+  while r_members; do
+    r_left=$((R_NAP + 1))
+    if [ "$r_query" ]; then
+      r_clock
+      read -r r_limit <"$r_dir/query"
+      r_rest=$((r_limit + (${r_query#* } + r_shift) / 100 + 1 - r_now))
+      if [ "$r_rest" -le 0 ]; then
+        r_put_an_end "$r_query"
+        continue
+      fi
+      [ "$r_rest" -ge "$r_left" ] || r_left=$r_rest
+    fi
     r_nap "$r_left"
   done
-  r_over=$r_due
+}
+
+# End query $1 with all that it has started.
+r_put_an_end() {
   for r_kill in TERM KILL; do
-    r_members
+    r_members || return
     # They were there before this look, so they are of that query and not of the next one.
-    if ! r_running || [ "$r_due" != "$r_over" ]; then return; fi
+    if [ "$r_query" != "$1" ] || ! r_is "$1"; then return; fi
     true >"$r_dir/query.over"
     kill "-$r_kill" $R_MEMBERS
     r_nap 2
   done
 }
 
-r_running() {
-  r_due=0
-  { read -r r_due <"$r_dir/query"; } 2>/dev/null
-  [ "$r_due" != 0 ]
+# Whether process and start $1 are still there.
+r_is() {
+  { read -r r_line <"/proc/${1% *}/stat"; } 2>/dev/null || return
+  r_start=${1#* }
+  set -f; set -- ${r_line##*') '}; set +f
+  [ "$1" != Z ] && [ "${20}" = "$r_start" ]
+}
+
+# r_now: seconds since boot.
+r_clock() {
+  read -r r_now r_line </proc/uptime
+  r_now=${r_now%.*}
 }
 
 # The trap may run before the nap is known, so r_stop is looked at on both sides of it.
@@ -114,18 +132,23 @@ r_nap() {
   [ -z "$r_stop" ] || exit 0
 }
 
-# R_MEMBERS: the processes of this group but the runner and the guard, which asks.
+# R_MEMBERS: the processes of this group but the runner and the guard, which asks. r_query: process
+# and start (in ticks) of the query that runs, or nothing. Fails where the runner is gone.
 r_members() {
   read -r r_guard r_line </proc/self/stat
-  R_MEMBERS=
+  R_MEMBERS= r_query= r_alive=
   for r_file in /proc/[0-9]*/stat; do
     { read -r r_line <"$r_file"; } 2>/dev/null || continue
     r_pid=${r_line%% *}
     set -f; set -- ${r_line##*') '}; set +f
-    if [ "$r_pid" = "$$" ]; then [ "${20}" = "$R_SINCE" ] || exit 0
-    elif [ "$3" = "$$" ] && [ "$r_pid" != "$r_guard" ]; then R_MEMBERS="$R_MEMBERS $r_pid"
+    if [ "$r_pid" = "$$" ]; then
+      [ "${20}" = "$R_SINCE" ] && r_alive=1
+    elif [ "$3" = "$$" ] && [ "$r_pid" != "$r_guard" ]; then
+      R_MEMBERS="$R_MEMBERS $r_pid"
+      if [ "$2" = "$$" ] && [ "$1" != Z ]; then r_query="$r_pid ${20}"; fi
     fi
   done
+  [ "$r_alive" ]
 }
 
 # End the guard, if that process is still ours.

@@ -329,21 +329,35 @@ r_prune() {
   r_reply ok
 }
 
-# Sets r_marker, the identity of this spool, made once. One that a power cut has left empty was
-# never told to anybody: it is made anew.
+# Sets r_marker, the identity of this spool, made once: by whoever makes the file, or, where that
+# one died before it had said what it is, by one after the other. One that a power cut has left
+# empty was never told to anybody.
 r_mark() {
-  { read -r r_marker <"$R_ROOT/marker"; } 2>/dev/null && return
+  r_marked && return
+  read -r r_uuid </proc/sys/kernel/random/uuid
+  set -C
+  { printf '%s\n' "$r_uuid" >"$R_ROOT/marker"; } 2>/dev/null && r_tries=0 || r_tries=20
+  set +C
+  until r_marked; do
+    if [ "$r_tries" = 0 ]; then r_mark_alone; break; fi
+    r_tries=$((r_tries - 1))
+    sleep 0.1 || sleep 1
+  done
+  [ "$r_marker" ] && sync "$R_ROOT/marker" "$R_ROOT"
+}
+
+r_mark_alone() {
   { true >>"$R_ROOT/fence.lock"; } 2>/dev/null || return
   exec 7>>"$R_ROOT/fence.lock"
   flock 7 7>&7
-  if ! { read -r r_marker <"$R_ROOT/marker"; } 2>/dev/null; then
-    read -r r_marker </proc/sys/kernel/random/uuid
-    # Whoever sees half of it finds no whole line, and asks for the lock.
-    { printf '%s\n' "$r_marker" >"$R_ROOT/marker"; } 2>/dev/null &&
-      sync "$R_ROOT/marker" "$R_ROOT" || r_marker=
-  fi
+  # Whoever sees half of it finds no whole line, and asks for the lock.
+  r_marked || { printf '%s\n' "$r_uuid" >"$R_ROOT/marker"; } 2>/dev/null && r_marked
   exec 7>&-
-  [ "$r_marker" ]
+}
+
+r_marked() {
+  r_marker=
+  { read -r r_marker <"$R_ROOT/marker"; } 2>/dev/null || { r_marker=; return 1; }
 }
 
 r_hello() {
@@ -386,7 +400,7 @@ r_main() {
   R_UMASK=$(umask)
   umask 077
   R_FOLDER=$2
-  R_WAKES=0 R_GUARD= R_USER= R_FLOCK_WAITS=
+  R_LIMIT= R_NAP= R_GUARD= R_USER= R_FLOCK_WAITS=
   R_ROOT=${2:-$HOME/.runbook}/$3
   r_texts
   r_leads
