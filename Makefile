@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests wait a lot: for caches, for silence to be noticed, for machines that restart.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: demo test check bench lab lab-down clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/runbook demo $(DEMO)
 
 test: $(VENV)/ready-dev check
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .
