@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runbook.cli.wiring import read_endpoints, real_clock, run_clock
 from runbook.errors import Refused
+from runbook.model.runbook import REAL_LEVELS
 
 if TYPE_CHECKING:
     from runbook.model.runstate import RunState
@@ -15,7 +16,7 @@ def time_of_run(state: RunState) -> float:
     """The run's time now: the system's, or that of its sandbox; when the sandbox is gone, the
     time of the run's last event. Unix seconds."""
     if not state.endpoints:
-        return real_clock().now() if state.level == "live" else state.last_ts
+        return real_clock().now() if state.level in REAL_LEVELS else state.last_ts
     try:
         return run_clock(read_endpoints(state.endpoints)).now()
     except (Refused, OSError):

@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kinds": ("Begin", "List the kinds of step there are."),
     "explain": ("Begin", "Explain one kind: its keys, outputs, an example."),
     "schema": ("Begin", "Print the JSON Schema of runbooks, for editors."),
-    "rehearse": ("Run", "Rehearse without touching production: plan, probe, simulate, sandbox."),
+    "rehearse": ("Run", "Rehearse without touching production, at one of five levels."),
     "run": ("Run", "Run a runbook."),
     "amend": ("Run", "Change what a run has not begun yet, by an edited runbook."),
     "resume": ("Run", "Go on with a run that stopped, wherever it stopped."),

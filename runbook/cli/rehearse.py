@@ -16,6 +16,7 @@ class Level(StrEnum):
     probe = "probe"
     simulate = "simulate"
     sandbox = "sandbox"
+    staging = "staging"
 
 
 class World(StrEnum):
@@ -29,7 +30,8 @@ def command(
         Level,
         typer.Option("--level", "-l", help="plan: offline. probe: reads the real hosts, zones "
                      "and services. simulate: the plan on a virtual clock, thousands of times. "
-                     "sandbox: everything, in an embedded world."),
+                     "sandbox: everything, in an embedded world. staging: everything, on the "
+                     "hosts of the runbook's `staging:`."),
     ] = Level.plan,
     var: Vars = None,
     config: Annotated[
@@ -37,10 +39,22 @@ def command(
     ] = None,
     fail: Annotated[
         list[str] | None,
-        typer.Option("--fail", metavar="STEP", help="sandbox: make this step fail."),
+        typer.Option("--fail", metavar="STEP", help="sandbox, and staging with `faults: true`: "
+                     "make this step fail."),
     ] = None,
     real_time: Annotated[
-        bool, typer.Option("--real-time", help="sandbox: waits last as long as they say.")
+        bool, typer.Option("--real-time", help="sandbox: waits last as long as they say. "
+                           "staging: dates (`at:`) stay as far from each other as they are.")
+    ] = False,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="staging: the other direction, as its `invert:` says.")
+    ] = False,
+    back: Annotated[
+        bool, typer.Option("--back", help="staging: take the move back when it is done.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="staging: ask nothing; gates are answered by the "
+                           "rehearsal.")
     ] = False,
     runs: Annotated[
         int, typer.Option("--runs", min=100, help="simulate: so many times.")
@@ -102,6 +116,17 @@ def command(
     if not faults and (step or junit or (out and level is not Level.simulate)):
         raise typer.BadParameter("--step, --out and --junit go with --faults (--out with "
                                  "--level simulate, too)")
+    if level is not Level.staging and (invert or back or yes):
+        raise typer.BadParameter("--invert, --back and --yes go with --level staging")
+    if back and fail:
+        raise typer.BadParameter("--fail goes back by itself; leave --back out")
+    if level is Level.staging:
+        from runbook.cli import staged
+
+        staged.staged(state, staged.Wanted(
+            file=file, variables=var or [], fail=tuple(fail or ()), invert=invert, back=back,
+            real_time=real_time, yes=yes, plain=plain, as_json=json,
+        ))
     plan = wiring.load_plan(file, var or [])
     store = wiring.open_state(state)
     if level is Level.plan:

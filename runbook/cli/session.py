@@ -19,6 +19,7 @@ import typer
 from runbook.cli import wiring
 from runbook.cli.answer import load_state
 from runbook.cli.foretelling import keep_foretold
+from runbook.cli.staging import check_still_apart
 from runbook.cli.terminal import TerminalAnswers
 from runbook.engine.begin import begin, hosts_of
 from runbook.engine.begin import take_up as begin_again
@@ -66,12 +67,13 @@ class Order:
 def start(
     plan: Plan, store: Store, *, level: str = "live", endpoints_file: str = "",
     show: Show = Show.LIVE, faults: Sequence[Fault] = (), run_id: str | None = None,
-    watch: Observer | None = None,
+    watch: Observer | None = None, attended: bool = False,
 ) -> tuple[str, Driven]:
     """Pin a plan as a new run and drive it; its id, and how driving ended.
 
     ``faults``: what a rehearsal makes go wrong. ``run_id``: it is pinned already under that id.
-    ``watch`` is told of every event where nothing is shown.
+    ``watch`` is told of every event where nothing is shown. ``attended``: people answer the
+    questions of a rehearsal; else it does so itself.
     """
     who = wiring.person()
     endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
@@ -81,7 +83,7 @@ def start(
     keep_foretold(store, run_id, plan, level=level)
     known = wiring.reckoning(store, plan, level=level, leave_out=run_id)
     with _observer(
-        store, run_id, clock, known, level=level, show=show, watch=watch
+        store, run_id, clock, known, people=attended or level == "live", show=show, watch=watch
     ) as observer:
         world = _world(plan, store, lease, endpoints)
         try:
@@ -99,16 +101,23 @@ def start(
 
 def take_up(
     store: Store, run_id: str, *, show: Show = Show.LIVE, order: Order | None = None,
-    faults: Sequence[Fault] = (),
+    faults: Sequence[Fault] = (), attended: bool | None = None,
 ) -> Driven:
-    """Take up a run where its journal stands, and say ``order`` to it first. ``faults``: as for
-    :func:`start`; those that a run was started with are not repeated by themselves."""
+    """Take up a run where its journal stands, and say ``order`` to it first. ``faults`` and
+    ``attended``: as for :func:`start`; faults that a run was started with are not repeated by
+    themselves, and where it is not said, staging is attended by who sits at the terminal.
+
+    Raises Refused for a rehearsal in staging that reaches into production by now."""
     folded = load_state(store, run_id)
+    people = folded.level == "live"
+    if folded.level == "staging":
+        check_still_apart(store, run_id, folded.plan)
+        people = sys.stdin.isatty() if attended is None else attended
     endpoints = wiring.read_endpoints(folded.endpoints) if folded.endpoints else None
     lease = store.acquire(run_id, wiring.controller())
     clock = wiring.run_clock(endpoints)
     known = wiring.reckoning(store, folded.plan, level=folded.level, leave_out=run_id)
-    with _observer(store, run_id, clock, known, level=folded.level, show=show) as observer:
+    with _observer(store, run_id, clock, known, people=people, show=show) as observer:
         world = _world(folded.plan, store, lease, endpoints, folded.spool_markers)
         try:
             ctx = begin_again(
@@ -235,16 +244,16 @@ def _interrupts(ctx: RunContext) -> Iterator[None]:
 
 @contextmanager
 def _observer(
-    store: Store, run_id: str, clock: Clock, known: Reckoning, *, level: str, show: Show,
+    store: Store, run_id: str, clock: Clock, known: Reckoning, *, people: bool, show: Show,
     watch: Observer | None = None,
 ) -> Iterator[Observer]:
     if show is Show.NOTHING:
         inner = watch or Observer()
-        yield inner if level == "live" else _SelfAnswering(inner, store, run_id)
+        yield inner if people else _SelfAnswering(inner, store, run_id)
         return
     live = show is Show.LIVE and sys.stdout.isatty()
     with screen(run_id, live=live, now=clock.now, reckoning=known) as inner:
-        if level != "live":
+        if not people:
             yield _SelfAnswering(inner, store, run_id)
         elif sys.stdin.isatty():
             def tell(text: str) -> None:
@@ -257,8 +266,8 @@ def _observer(
 
 
 class _SelfAnswering(Observer):
-    """In a rehearsal nobody is there to ask: questions are answered, and the journal says by
-    whom."""
+    """In a rehearsal that nobody attends there is nobody to ask: questions are answered, and the
+    journal says by whom."""
 
     def __init__(self, inner: Observer, store: Store, run_id: str) -> None:
         self._inner = inner

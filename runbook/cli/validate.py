@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from runbook.cli.options import Json, RunbookFile, Vars
+from runbook.cli.wiring import STAGING
 
 if TYPE_CHECKING:
     from runbook.errors import Diagnostic
+    from runbook.model.plan import Plan
 
 
 def command(file: RunbookFile, var: Vars = None, as_json: Json = False) -> None:
     """Check a runbook, its inventory and its playbooks. Nothing outside is asked."""
     import json
 
-    from runbook.cli.wiring import load_plan
     from runbook.errors import InvalidInput
 
     try:
-        plan = load_plan(file, var or [])
+        plan, staging = _plans(file, var or [])
     except InvalidInput as fault:
         if not as_json:
             raise
@@ -34,13 +37,51 @@ def command(file: RunbookFile, var: Vars = None, as_json: Json = False) -> None:
         "zones": len(plan.zones),
     }
     if as_json:
-        typer.echo(json.dumps({"ok": True, **counts, "digest": plan.digest}, indent=2))
+        also = {} if staging is None else {"staging_digest": staging.digest}
+        told = {"ok": True, **counts, "digest": plan.digest, **also}
+        typer.echo(json.dumps(told, indent=2))
         return
     shown = ", ".join(
         f"{count} {name if count != 1 else name.removesuffix('s')}"
         for name, count in counts.items()
     )
     typer.echo(f"ok: {shown}; digest {plan.digest[:12]}")
+    if staging is not None:
+        typer.echo(f"ok in staging: {len(staging.nodes)} nodes, "
+                   f"{len(staging.inventory.hosts)} hosts; digest {staging.digest[:12]}")
+
+
+def _plans(file: Path, variables: list[str]) -> tuple[Plan, Plan | None]:
+    """As it runs, and as it is rehearsed in staging, where it says anything of that. Raises
+    InvalidInput with what is wrong in either."""
+    from runbook.cli import wiring
+    from runbook.errors import InvalidInput
+
+    book = wiring.load_book(file, variables)
+    ways: list[Callable[[], Plan]] = [lambda: wiring.plan_of(book)]
+    if book.staging is not None:
+        ways.append(lambda: wiring.load_staging(file, variables))
+        if book.staging.invert is not None:
+            ways.append(lambda: wiring.load_staging(file, variables, invert=True))
+    plans: list[Plan] = []
+    found: list[Diagnostic] = []
+    for way in ways:
+        try:
+            plans.append(way())
+        except InvalidInput as fault:
+            found += [one for one in fault.diagnostics if not _told(one, found)]
+    if found:
+        raise InvalidInput(tuple(found))
+    return plans[0], plans[1] if book.staging is not None else None
+
+
+def _told(one: Diagnostic, found: list[Diagnostic]) -> bool:
+    """Whether the same is wrong where it was looked at before: in production, or not inverted."""
+    return any(
+        one.position == other.position
+        and one.message.endswith(other.message.removeprefix(f"{STAGING}: "))
+        for other in found
+    )
 
 
 def _as_json(item: Diagnostic) -> dict[str, Any]:

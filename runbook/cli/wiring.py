@@ -15,11 +15,17 @@ from runbook.errors import NotFound, Refused
 if TYPE_CHECKING:
     from runbook.engine.history import Reckoning
     from runbook.journal import Store
+    from runbook.loading import ForStaging
     from runbook.model.endpoints import Endpoints
     from runbook.model.kind import Kind
     from runbook.model.plan import Plan
     from runbook.model.ports import Clock
+    from runbook.model.runbook import Moved, Runbook
+    from runbook.transports.whereabouts import PlanWhereabouts
     from runbook.transports.world import TransportWorld
+
+STAGING = "in staging"
+"""How errors begin that are about a runbook as it is rehearsed there."""
 
 
 def state_dir(option: Path | None) -> Path:
@@ -70,13 +76,45 @@ def kinds() -> Mapping[str, type[Kind]]:
 
 def load_plan(file: Path, variables: list[str]) -> Plan:
     """Load, check and plan a runbook file. Raises InvalidInput with everything wrong in it."""
+    return plan_of(load_book(file, variables))
+
+
+def load_book(
+    file: Path, variables: list[str], staging: ForStaging | None = None
+) -> Runbook:
+    """Load and check a runbook file, as it is or as it is rehearsed in staging. Raises
+    InvalidInput, and Refused where it says nothing of staging."""
     from runbook.loading import load_runbook
+
+    return load_runbook(
+        file, kinds=kinds(), overrides=parse_vars(variables), staging=staging
+    )
+
+
+def plan_of(book: Runbook) -> Plan:
+    """Raises InvalidInput."""
     from runbook.planning import build_plan
 
-    known = kinds()
-    return build_plan(
-        load_runbook(file, kinds=known, overrides=parse_vars(variables)), kinds=known
-    )
+    return build_plan(book, kinds=kinds())
+
+
+def load_staging(
+    file: Path, variables: list[str], *, invert: bool = False, moved: Moved | None = None
+) -> Plan:
+    """The plan of a runbook file as it is rehearsed in staging. Raises InvalidInput, whose errors
+    say that they are about staging, and Refused where the runbook says nothing of it."""
+    from dataclasses import replace
+
+    from runbook.errors import InvalidInput
+    from runbook.loading import ForStaging
+
+    try:
+        return plan_of(load_book(file, variables, ForStaging(invert=invert, moved=moved)))
+    except InvalidInput as fault:
+        where = f"{STAGING}, inverted" if invert else STAGING
+        raise InvalidInput(tuple(
+            replace(one, message=f"{where}: {one.message}") for one in fault.diagnostics
+        )) from fault
 
 
 def parse_vars(variables: list[str]) -> dict[str, str]:
@@ -125,6 +163,16 @@ def reckoning(store: Store, plan: Plan, *, level: str, leave_out: str = "") -> R
 
     history = read_history(store, runbook=plan.runbook, kinds=kinds(), leave_out=leave_out)
     return reckon(plan, history, level=level)
+
+
+def whereabouts(plan: Plan, state: Path, *, log_in: bool) -> PlanWhereabouts:
+    """Who finds out about the machines of a plan. To be closed."""
+    from runbook.transports.whereabouts import PlanWhereabouts
+
+    world = build_world(
+        plan, run_id="whereabouts", state=state, epoch=0, endpoints=None
+    )
+    return PlanWhereabouts(plan.inventory, world, log_in=log_in)
 
 
 def build_world(

@@ -42,7 +42,13 @@ class Change:
 
 
 def check_may_amend(state: RunState) -> None:
-    """Raises Refused for a run that has ended or goes back."""
+    """Raises Refused for a run that has ended or goes back, and for one in staging: an edited
+    runbook speaks of production first."""
+    if state.level == "staging":
+        raise Refused(
+            f"run {state.run_id} is a rehearsal in staging, which rehearses one plan as it is",
+            hint=f"take it back (runbook rollback {state.run_id}), and rehearse the new plan",
+        )
     if state.rolling_back or state.phase not in _MAY_CHANGE:
         raise Refused(
             f"run {state.run_id} is {state.phase.value.replace('_', ' ')}: its plan is no longer "

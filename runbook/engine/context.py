@@ -15,6 +15,7 @@ from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Node, Plan, PlannedStep
 from runbook.model.ports import Clock, OutsideClient, World
+from runbook.model.runbook import REAL_LEVELS
 from runbook.model.runstate import NodeStatus, ProbeSummary, RunState
 
 ANSWER_LOOK_EVERY = 0.2
@@ -239,7 +240,7 @@ class RunContext:
 class _Watched:
     """The clock of the world, for the waits of a run.
 
-    In a rehearsal time is played faster while somebody waits, and could pass a limit by hours
+    In a sandbox time is played faster while somebody waits, and could pass a limit by hours
     between two looks. So a wait stops there and has the driver look, which may end it.
     """
 
@@ -253,7 +254,7 @@ class _Watched:
         ctx, clock = self._ctx, self._ctx.world.clock
         while True:
             # Real time passes no limit unseen.
-            limit = None if ctx.state.level == "live" else ctx.next_limit()
+            limit = None if ctx.state.level in REAL_LEVELS else ctx.next_limit()
             if limit is None or limit >= until or limit <= clock.now():
                 return clock.wait(until, wake)
             if not clock.wait(limit, wake):

@@ -10,7 +10,8 @@ its undo, that went well while one controller was there from its begin to its en
 of the run's clock: in a sandbox work takes real time, and only waits are played faster.
 
 What is looked for is found, in this order, as *the same step* of the same runbook (on the same host
-where there is a sample of it), as *the same kind on the same host*, and as *the same kind*. A kind
+where there is a sample of it), as *the same kind on the same host*, and as *the same kind*. (The
+hosts of staging have other names mostly, so its samples are found by the step.) A kind
 whose time is up to its keys (``Kind.by_keys``: a command, a wait) is only ever compared with the
 same step. Nothing found: the step's estimate.
 """
@@ -27,6 +28,7 @@ from runbook.journal import RunSummary, Store
 from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan, PlannedStep
+from runbook.model.runbook import REAL_LEVELS
 
 Op = Literal["do", "undo"]
 Basis = Literal["same step", "same kind and host", "same kind", "estimate"]
@@ -37,7 +39,6 @@ _LATEST = 5
 """Of so many of the latest samples the longest counts: what a host was like a year ago is over."""
 _MOST_RUNS = 40
 """Runs that are read: of this runbook, and again of others."""
-_REAL = frozenset({"live", "staging"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class History:
         latest samples of its slowest node, as many rounds as its nodes need.
 
         Samples from another world than ``level``'s can only raise the estimate: a sandbox does
-        not hold what production holds.
+        not hold what production holds. Staging is a world of real machines, as production is, and
+        counts where nothing was measured there; see :func:`in_kind`.
         """
         whole = step.estimate if op == "do" else step.estimate_undo
         many = rounds(plan, step, op)
@@ -127,7 +129,7 @@ class History:
             if not found.samples:
                 return Expected(whole, "estimate")
             count += len(found.samples)
-            own = [one for one in found.samples if (one.level in _REAL) == (level in _REAL)]
+            own = in_kind(found.samples, level)
             seconds = max(one.seconds for one in (own or found.samples)[-_LATEST:])
             why = found.basis
             if not own and seconds < estimated:
@@ -137,6 +139,14 @@ class History:
         if basis == "estimate":
             return Expected(whole, "estimate", count)
         return Expected(slowest * many + soaked, basis, count)
+
+
+def in_kind(samples: Sequence[Sample], level: str) -> list[Sample]:
+    """Those from runs that were like the one that is meant: at its very level, or, where there are
+    none, on real machines as it is, or in a sandbox as it is."""
+    exact = [one for one in samples if one.level == level]
+    real = level in REAL_LEVELS
+    return exact or [one for one in samples if (one.level in REAL_LEVELS) == real]
 
 
 @dataclass(frozen=True, slots=True)

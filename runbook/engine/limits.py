@@ -55,10 +55,13 @@ def overruns(
         if WAY_BACK not in told:
             found += _way_back(plan, state, now, reckoning or Reckoning())
         if "window" not in told and now > window.end:
-            accepted = state.accepted_until is not None
+            # In staging the window was moved to now: that it overran is told, and is no reason to
+            # turn back.
+            moved = state.level == "staging" and not acts(plan, state.level)
+            told_only = moved or state.accepted_until is not None
             found.append(Overrun(
                 "window", window.duration, now - window.start,
-                "warn" if accepted else plan.policy.on_breach, "window overran its limit"))
+                "warn" if told_only else plan.policy.on_breach, "window overran its limit"))
     return found
 
 

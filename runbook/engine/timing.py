@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from runbook.model.plan import Plan
-from runbook.model.runbook import Budget
+from runbook.model.runbook import REAL_LEVELS, Budget
 from runbook.model.runstate import NodeStatus, ProbeSummary, RunState
 from runbook.model.state import FINISHED, NodeState
 
@@ -216,7 +216,7 @@ def _read_probe(
         return BudgetReading(budget.name, budget.limit, "waiting", probed=True)
     over = known.ended or state.ended_at is not None
     end = known.until if over else now
-    if not live and not over and state.level == "live" and now - known.until > _STALE:
+    if not live and not over and state.level in REAL_LEVELS and now - known.until > _STALE:
         # Whoever measured is gone. An outage is known up to the latest sample, and not after it.
         end = known.until
     down = known.down

@@ -96,6 +96,9 @@ class DnsFlip(Kind):
     def _addresses(self) -> AddressMap:
         return AddressMap.build(self.from_, self.to)
 
+    def zones(self) -> tuple[str, ...]:
+        return (self.zone,)
+
     def observe(self, reads: Reads) -> Observation:
         zone = reads.dns.zone(self.zone)
         records, _ = split_occluded(reads.dns.records(zone), zone.name)

@@ -64,6 +64,9 @@ class DnsInventory(Kind):
             f"list what in {', '.join(self.zone)} leads to {', '.join(self.points_at)}{wanted}",
         )
 
+    def zones(self) -> tuple[str, ...]:
+        return self.zone
+
     def observe(self, reads: Reads) -> Observation:
         records: list[RRset] = []
         unseen: list[RRset] = []

@@ -121,6 +121,9 @@ class DnsShift(Kind):
     def weighted_zones(self) -> tuple[str, ...]:
         return (self.zone,)
 
+    def zones(self) -> tuple[str, ...]:
+        return (self.zone,)
+
     def observe(self, reads: Reads) -> Observation:
         zone = reads.dns.zone(self.zone)
         name = absolute(self.at, self.zone)

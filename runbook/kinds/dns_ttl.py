@@ -79,6 +79,9 @@ class DnsTtl(Kind):
         """A debt: where the plan pays it back, it may not do so by chance."""
         return "dns.restore_ttl"
 
+    def zones(self) -> tuple[str, ...]:
+        return (self.zone,)
+
     def observe(self, reads: Reads) -> Observation:
         zone = reads.dns.zone(self.zone)
         found = self._lowerable(reads.dns.records(zone))

@@ -75,6 +75,9 @@ class DnsVerify(Kind):
             f"at {', '.join([*asked, *self.resolvers])}",
         )
 
+    def zones(self) -> tuple[str, ...]:
+        return (self.zone,) if self.zone is not None else ()
+
     def observe(self, reads: Reads) -> Observation:
         answers: list[tuple[str, Answer]] = []
         owner = absolute(self.record, self.zone) if self.zone else zone_name(self.record)

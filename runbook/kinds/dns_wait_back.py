@@ -82,6 +82,9 @@ class DnsWaitBack(Kind):
     def back_pause(self, ttl: float | None) -> float:
         return (self.ttl if ttl is None else ttl) + self.skew
 
+    def zones(self) -> tuple[str, ...]:
+        return (self.zone,)
+
     def observe(self, reads: Reads) -> Observation:
         """``state`` stays empty: what caches hold cannot be seen, and is nobody's drift."""
         zone = reads.dns.zone(self.zone)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from runbook.loading.runbook import load_runbook
+from runbook.loading.runbook import ForStaging, load_runbook
 
-__all__ = ["load_runbook"]
+__all__ = ["ForStaging", "load_runbook"]

@@ -102,7 +102,7 @@ class Fields:
                 )
 
     def _example(self) -> str:
-        few = len(self._known) <= 12
+        few = len(self._known) <= 13
         return "its keys are: " + ", ".join(sorted(self._known)) if few else ""
 
     def __contains__(self, key: str) -> bool:

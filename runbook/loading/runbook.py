@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from runbook.errors import Refused
 from runbook.loading.budgets import read_budgets
 from runbook.loading.databases import read_databases
 from runbook.loading.fields import Context, Fields, check_id
@@ -14,14 +15,22 @@ from runbook.loading.inventory import read_inventory_file, read_own
 from runbook.loading.names import NameChecker, TemplateNames, host_names
 from runbook.loading.order import read_steps
 from runbook.loading.playbooks import PlaybookLibrary
+from runbook.loading.staging import (
+    as_staging,
+    check_names,
+    inverted_databases,
+    inverted_inventory,
+    read_staging,
+)
 from runbook.loading.steps import StepReader
 from runbook.loading.times import read_window
 from runbook.loading.variables import Variables
 from runbook.loading.yaml import Document, read_document
+from runbook.model.database import Database
 from runbook.model.inventory import Inventory
 from runbook.model.kind import Kind
 from runbook.model.problems import Problems
-from runbook.model.runbook import Playbook, Runbook, Step
+from runbook.model.runbook import Invert, Moved, Playbook, Runbook, Staging, Step, Window
 from runbook.model.selector import Hosts
 from runbook.templating.scope import base_scope
 from runbook.templating.values import did_you_mean
@@ -38,6 +47,7 @@ TOP_KEYS: dict[str, str] = {
     "secrets": "Where secrets come from, by name; never their values.",
     "zones": "The DNS zones: who serves them and how they are changed.",
     "databases": "The database servers: engine, host, and how they are reached.",
+    "staging": "What is different where the move is rehearsed in staging.",
     "steps": "The steps, in their order.",
 }
 """Every key of a runbook with its description."""
@@ -46,19 +56,30 @@ _DEEPEST = 20
 """Levels of playbook calls; planning refuses more."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForStaging:
+    """A runbook is to be read as it is rehearsed in staging. ``invert``: its direction inverted;
+    ``moved``: its dates taken otherwise."""
+
+    invert: bool = False
+    moved: Moved | None = None
+
+
 def load_runbook(
-    path: Path, *, kinds: Mapping[str, type[Kind]], overrides: Mapping[str, str] | None = None
+    path: Path, *, kinds: Mapping[str, type[Kind]], overrides: Mapping[str, str] | None = None,
+    staging: ForStaging | None = None,
 ) -> Runbook:
     """Read a runbook and everything it names: its inventory and its playbooks.
 
     ``overrides`` are values of variables, as ``--var`` gives them. Raises InvalidInput with every
-    diagnostic of every file together, and nothing else.
+    diagnostic of every file together; and with ``staging`` Refused where the runbook says nothing
+    of that.
     """
     problems = Problems()
     document = read_document(path, problems)
     made = None
     if document is not None:
-        made = _Loader(document, path.parent, problems, kinds).load(overrides or {})
+        made = _Loader(document, path.parent, problems, kinds, staging).load(overrides or {})
     problems.raise_if_any()
     if made is None:
         raise AssertionError("a document without faults gives a runbook")
@@ -68,15 +89,21 @@ def load_runbook(
 class _Loader:
     def __init__(
         self, document: Document, directory: Path, problems: Problems,
-        kinds: Mapping[str, type[Kind]],
+        kinds: Mapping[str, type[Kind]], staging: ForStaging | None,
     ) -> None:
         self._plain = Context(document, problems)
         self._directory = directory
         self._problems = problems
         self._kinds = kinds
+        self._staging = staging
+        self._invert: Invert | None = None
 
     def load(self, overrides: Mapping[str, str]) -> Runbook | None:
         """None where the document is no mapping with keys; then there are diagnostics."""
+        staging = None
+        if isinstance(self._plain.document.value, dict):
+            staging = read_staging(self._plain, self._plain.document.value)
+            self._read_for_staging(staging)
         raw = self._plain.document.value
         fields = Fields(self._plain, (), raw, TOP_KEYS, "the runbook")
         if not fields.raw:
@@ -94,7 +121,7 @@ class _Loader:
         variables.render_early()
         ctx = dataclasses.replace(self._plain, render=variables.render)
         fields = Fields(ctx, (), raw, TOP_KEYS, "the runbook")
-        inventory = self._inventory(fields, secret_names)
+        inventory = self._turned(self._inventory(fields, secret_names))
         variables.render_rest(Hosts(inventory))
         names = TemplateNames(
             own=variables.declared, group="vars", secrets=secret_names,
@@ -108,7 +135,7 @@ class _Loader:
             id=id_,
             title=fields.text("title") or "",
             owner=fields.text("owner") or "",
-            window=read_window(ctx, ("window",), raw["window"]) if "window" in fields else None,
+            window=self._window(ctx, fields),
             policy=read_policy(ctx, raw.get("policy")),
             budgets=read_budgets(
                 ctx, fields.mapping("budgets"), ids.single, ids.several, inventory
@@ -117,14 +144,61 @@ class _Loader:
             vars=variables.values,
             secrets=secrets,
             zones=read_zones(ctx, fields.mapping("zones"), secret_names),
-            databases=read_databases(
-                ctx, fields.mapping("databases"), inventory, secret_names
-            ),
+            databases=self._databases(ctx, fields, inventory, secret_names),
             steps=steps,
             playbooks=library.found,
+            staging=staging,
+            staged=self._staging is not None,
+            moved=self._staging.moved if self._staging is not None else None,
             directory=self._directory.absolute(),
             source=ctx.document.source,
         )
+
+    def _read_for_staging(self, staging: Staging | None) -> None:
+        """From here on the sections of ``staging:`` stand in the place of production's. Raises
+        Refused where there are none."""
+        if self._staging is None:
+            return
+        document = self._plain.document
+        name = document.source.file.name
+        if staging is None:
+            raise Refused(
+                f"{name} has no `staging:`, so there is nowhere to rehearse it",
+                hint="it names the hosts, zones and databases of staging; nothing was touched",
+            )
+        if self._staging.invert:
+            self._invert = staging.invert
+            if self._invert is None:
+                raise Refused(
+                    f"`staging:` of {name} does not say what to invert",
+                    hint="name what changes places: invert: {vars: [[old, new]], sites: "
+                    "[[east, west]]}; nothing was touched",
+                )
+        staged = as_staging(document, self._invert)
+        self._plain = dataclasses.replace(self._plain, document=staged)
+
+    def _turned(self, inventory: Inventory) -> Inventory:
+        if self._invert is None:
+            return inventory
+        if not check_names(self._plain, self._invert, inventory):
+            self._invert = None  # What would be wrong because of that is not worth telling.
+            return inventory
+        return inverted_inventory(inventory, self._invert)
+
+    def _window(self, ctx: Context, fields: Fields) -> Window | None:
+        if "window" not in fields:
+            return None
+        found = read_window(ctx, ("window",), fields.raw["window"])
+        moved = self._staging.moved if self._staging is not None else None
+        if found is None or moved is None:
+            return found
+        return found.model_copy(update={"start": found.start + moved.by})
+
+    def _databases(
+        self, ctx: Context, fields: Fields, inventory: Inventory, secrets: Collection[str]
+    ) -> tuple[Database, ...]:
+        found = read_databases(ctx, fields.mapping("databases"), inventory, secrets)
+        return found if self._invert is None else inverted_databases(found, self._invert)
 
     def _variables(
         self, fields: Fields, id_: str, secrets: Iterable[str], overrides: Mapping[str, str]

@@ -16,6 +16,7 @@ from runbook.loading.header import ENFORCE, LEVELS, ON_FAILURE
 from runbook.loading.inventory import HOST_KEYS, OWN_KEYS
 from runbook.loading.policies import TAKE, TYPES
 from runbook.loading.runbook import TOP_KEYS
+from runbook.loading.staging import INVERT_KEYS, STAGING_KEYS
 from runbook.loading.steps import SEVERITIES, STEP_KEYS
 from runbook.model.dns import PROVIDERS
 from runbook.model.kind import Kind
@@ -53,6 +54,7 @@ def json_schema(kinds: Mapping[str, type[Kind]]) -> dict[str, Any]:
     definitions["step"] = _step(kinds, conditions)
     definitions["inventory"] = _inventory()
     top = _header()
+    top["staging"] = _staging(top)
     top["steps"] = {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/step"}}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -132,6 +134,17 @@ def _header() -> dict[str, Any]:
         "zones": _named({"anyOf": [{"type": "null"}, _object(zone)]}),
         "databases": _named(_object(database, required=("engine", "host"))),
     }
+
+
+def _staging(header: Mapping[str, Any]) -> dict[str, Any]:
+    pairs = {"type": "array", "items": {
+        "type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2}}
+    own = {
+        "invert": _object(dict.fromkeys(INVERT_KEYS, pairs), INVERT_KEYS),
+        "faults": {"type": "boolean"},
+    }
+    shapes = {key: own[key] if key in own else header[key] for key in STAGING_KEYS}
+    return _object(shapes, STAGING_KEYS, required=("inventory",))
 
 
 def _inventory() -> dict[str, Any]:

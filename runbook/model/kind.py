@@ -137,6 +137,10 @@ class Kind(BaseModel):
         it begins nothing of the sort."""
         return ""
 
+    def zones(self) -> tuple[str, ...]:
+        """Names of the zones it works with; planning checks that they are declared."""
+        return ()
+
     def databases(self) -> tuple[str, ...]:
         """Names of the databases it works with; planning checks that they are declared."""
         return ()

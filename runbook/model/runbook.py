@@ -6,6 +6,7 @@ where each value stands in its file, so that every later error can point at it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,29 @@ class SourceMap:
         """Position of the mapping key that leads to the value."""
         return self._keys.get(path) or self.at(path)
 
+    def rearranged(self, places: Mapping[ValuePath, ValuePath | None]) -> SourceMap:
+        """The positions of a document whose parts were put elsewhere: what stands at each path of
+        ``places`` is taken from the other, and for None there is nothing. What no path begins with
+        stands where it stood."""
+        return SourceMap(
+            self.file, _rearranged(self._values, places), _rearranged(self._keys, places)
+        )
+
+
+def _rearranged(
+    found: Mapping[ValuePath, Position], places: Mapping[ValuePath, ValuePath | None]
+) -> dict[ValuePath, Position]:
+    taken = {old: new for new, old in places.items() if old is not None}
+    made: dict[ValuePath, Position] = {}
+    for path, position in found.items():
+        starts = [path[:length] for length in range(len(path) + 1)]
+        if not any(start in places for start in starts):
+            made[path] = position
+        for start in starts:
+            if start in taken:
+                made[(*taken[start], *path[len(start):])] = position
+    return made
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -62,6 +86,9 @@ class Window(_Frozen):
 
 
 RehearsalLevel = Literal["plan", "probe", "simulate", "sandbox", "staging"]
+
+REAL_LEVELS = frozenset({"live", "staging"})
+"""Levels of a run whose machines and time are real."""
 
 
 class RehearsalPolicy(_Frozen):
@@ -229,6 +256,37 @@ class Playbook(_Frozen):
     source: SourceMap = Field(exclude=True, repr=False)
 
 
+Pair = tuple[str, str]
+
+
+class Invert(_Frozen):
+    """Names that change places, in pairs, where the direction of a move is inverted."""
+
+    vars: tuple[Pair, ...] = ()
+    hosts: tuple[Pair, ...] = ()
+    sites: tuple[Pair, ...] = ()
+    groups: tuple[Pair, ...] = ()
+    databases: tuple[Pair, ...] = ()
+
+
+class Staging(_Frozen):
+    """What a runbook allows where it is rehearsed in staging. The sections that are different
+    there are read when it is loaded for that, in place of production's."""
+
+    invert: Invert | None = None
+    faults: bool = False
+    """Whether steps may be made to fail there."""
+
+
+class Moved(_Frozen):
+    """How the dates of a runbook are taken where it is rehearsed in real time."""
+
+    by: float
+    """Seconds that are added to every date."""
+    waited_for: bool
+    """False: a step with a date starts as soon as those before it have ended."""
+
+
 class Runbook(_Frozen):
     id: str
     title: str = ""
@@ -245,6 +303,11 @@ class Runbook(_Frozen):
     steps: tuple[Step, ...] = ()
     playbooks: dict[str, Playbook] = Field(default_factory=dict)
     """Every playbook that is called, by the name it is called by."""
+    staging: Staging | None = None
+    """None: it has no such section."""
+    staged: bool = False
+    """It is as it is rehearsed in staging: with the sections of ``staging:``."""
+    moved: Moved | None = None
     directory: Path
     """Where relative local paths start: the folder of the runbook file."""
     source: SourceMap = Field(exclude=True, repr=False)

@@ -260,11 +260,15 @@ class _Expander:
         text = self._text(full, step, key, scope)
         if text is None:
             return None
+        moved = self._runbook.moved
         try:
-            return parse_moment(text, self._runbook.window)
+            found = parse_moment(
+                text, self._runbook.window, moved_by=moved.by if moved is not None else 0.0
+            )
         except ValueError as fault:
             self._problems.add(f"`{key}`: {fault}", step.position(key))
             return None
+        return found if moved is None or moved.waited_for else None
 
 
 def _where(step: Step) -> str:

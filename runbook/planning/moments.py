@@ -12,8 +12,9 @@ from runbook.model.runbook import Window
 _RELATIVE = re.compile(r"window\.(start|end)\s*(?:([+-])\s*(\S.*))?")
 
 
-def parse_moment(text: str, window: Window | None) -> float:
-    """Unix seconds. A date without an offset is in the window's time zone.
+def parse_moment(text: str, window: Window | None, *, moved_by: float = 0.0) -> float:
+    """Unix seconds. A date without an offset is in the window's time zone. ``moved_by``: seconds
+    that a date is later than written; the window is as it is.
 
     Raises ValueError with a readable message.
     """
@@ -47,4 +48,4 @@ def parse_moment(text: str, window: Window | None) -> float:
                 f"{text!r} happens twice in {window.timezone}: write it with its UTC offset"
             )
         moment = local
-    return moment.timestamp()
+    return moment.timestamp() + moved_by

@@ -41,7 +41,7 @@ class NodeValues:
     def __init__(
         self, unit: Unit, kind: type[Kind], kinds: Mapping[str, type[Kind]], renderer: Renderer,
         problems: Problems, references: StepReferences, files: LocalFiles, inventory: Inventory,
-        databases: Mapping[str, Database], zones: Mapping[str, Zone],
+        databases: Mapping[str, Database], zones: Mapping[str, Zone], staged: bool,
     ) -> None:
         self._unit = unit
         self._kind = kind
@@ -53,6 +53,10 @@ class NodeValues:
         self._inventory = inventory
         self._databases = databases
         self._zones = zones
+        self._section = "staging: " if staged else ""
+        """What stands before the name of a section, in hints."""
+        self._all_zones = staged or bool(zones)
+        """A runbook that declares no zone at all is taken for one that is not finished yet."""
         self.late_names: frozenset[str] = frozenset()
         """Names that have to be kept for late rendering."""
         self.seconds = 0.0
@@ -189,19 +193,22 @@ class NodeValues:
             if name not in self._databases:
                 self._problems.add(
                     f"there is no database {name!r}", where(_place_of(name, args)),
-                    did_you_mean(name, self._databases) or "declare it under `databases:`",
+                    did_you_mean(name, self._databases)
+                    or f"declare it under `{self._section}databases:`",
                 )
-        for name in made.weighted_zones():
+        weighted = made.weighted_zones()
+        for name in made.zones() if self._all_zones else ():
+            known = zone_name(name) in self._zones or name in weighted or is_template(name)
+            if not known:
+                self._no_zone(name, where(_place_of(name, args)))
+        for name in weighted:
             self._check_weights(name, where(_place_of(name, args)))
         return self._references.complete(unit, kind, made, args, where)
 
     def _check_weights(self, name: str, at: Position) -> None:
         zone = self._zones.get(zone_name(name))
         if zone is None:
-            self._problems.add(
-                f"there is no zone {name!r}", at,
-                did_you_mean(zone_name(name), self._zones) or "declare it under `zones:`",
-            )
+            self._no_zone(name, at)
         elif not PROVIDERS[zone.provider].max_weight:
             able = ", ".join(one for one, caps in PROVIDERS.items() if caps.max_weight)
             self._problems.add(
@@ -209,6 +216,13 @@ class NodeValues:
                 f"weights are known to: {able}; elsewhere move the addresses at once (dns.flip), "
                 "or shift the traffic at a load balancer",
             )
+
+    def _no_zone(self, name: str, at: Position) -> None:
+        self._problems.add(
+            f"there is no zone {name!r}", at,
+            did_you_mean(zone_name(name), self._zones)
+            or f"declare it under `{self._section}zones:`",
+        )
 
     def _check(self, part: _Part, host: Host | None) -> Check | None:
         spec = part.spec

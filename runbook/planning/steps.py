@@ -59,7 +59,8 @@ class StepPlanner:
             values = NodeValues(unit, kind, self.kinds, self.renderer, self.problems,
                                 self.references, self.files, self.runbook.inventory,
                                 {one.name: one for one in self.runbook.databases},
-                                {one.called: one for one in self.runbook.zones})
+                                {one.called: one for one in self.runbook.zones},
+                                self.runbook.staged)
             nodes = values.nodes(hosts)
             names, seconds = values.late_names, values.seconds
             undo_seconds = values.undo_seconds

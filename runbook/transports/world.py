@@ -76,6 +76,11 @@ class TransportWorld:
         )
 
     @property
+    def name_servers(self) -> DnsTransport:
+        """Who serves the zones, and who takes their changes."""
+        return self._dns
+
+    @property
     def dns(self) -> DnsReads:
         return self._dns
 

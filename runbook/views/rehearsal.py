@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -130,3 +131,20 @@ def show_played(
         for line in changed:
             console.print(f"  {line}", markup=False)
     console.print("Rehearsal " + ("[green]passed[/]" if ok else "[red]did not pass[/]"))
+
+
+def show_staged(
+    run_id: str, driven: Driven, *, ok: bool, digest: str, data: Mapping[str, Any], as_json: bool
+) -> None:
+    """Result of a rehearsal in staging. ``digest``: of the plan that is to run live."""
+    if as_json:
+        print(json.dumps({  # noqa: T201
+            "level": "staging", "ok": ok, "run": run_id, "digest": digest, "why": driven.why,
+            **data}))
+        return
+    console = styled_console()
+    if data["by_hand"]:
+        console.print(f"Not rehearsed, as a person decided about them: "
+                      f"{', '.join(data['by_hand'])}", markup=False)
+    console.print("Rehearsal " + ("[green]passed[/]" if ok else "[red]did not pass[/]")
+                  + f"; recorded for the live plan {digest[:12]}")

@@ -102,6 +102,12 @@ def _detail(one: Rehearsal) -> str:
     failed = data.get("failed_on_purpose")
     if failed:
         parts.append(f"made to fail: {', '.join(map(str, failed))}")
+    if data.get("inverted"):
+        parts.append("in the other direction")
+    if data.get("back"):
+        parts.append("and taken back")
+    if data.get("by_hand"):
+        parts.append(f"decided by hand: {', '.join(map(str, data['by_hand']))}")
     if data.get("lost") is not None:
         parts.append(f"{data['lost']} writes lost")
     return "; ".join(part for part in parts if part)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from runbook.engine.faults import MADE_UP
-from runbook.engine.simulate.work import REAL
 from runbook.errors import JournalFault
 from runbook.journal import Store
 from runbook.model.events import Event
 from runbook.model.plan import Plan
+from runbook.model.runbook import REAL_LEVELS
 
 _LATEST = 40
 _OUTCOMES = frozenset({"verified", "failed", "errored"})
@@ -41,7 +41,7 @@ def observed_rates(store: Store, *, runbook: str, level: str) -> dict[str, float
     """Rates of a runbook's steps in its latest runs of the same kind (real, or in a sandbox)."""
     tries: list[tuple[str, bool]] = []
     chosen = [run for run in store.runs() if run.runbook == runbook
-              and run.events and (run.level in REAL) == (level in REAL)]
+              and run.events and (run.level in REAL_LEVELS) == (level in REAL_LEVELS)]
     for run in chosen[:_LATEST]:
         try:
             tries += tries_of(*store.load(run.run_id))

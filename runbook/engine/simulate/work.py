@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from runbook.engine.history import Found, History, Op, batch_sizes, rounds
+from runbook.engine.history import Found, History, Op, batch_sizes, in_kind, rounds
 from runbook.engine.simulate.takes import (
     Basis,
     Differences,
@@ -25,9 +25,8 @@ from runbook.model.dns import Change
 from runbook.model.kind import Kind
 from runbook.model.observation import Pause
 from runbook.model.plan import Plan, PlannedStep
-from runbook.model.runbook import Retry
+from runbook.model.runbook import REAL_LEVELS, Retry
 
-REAL = frozenset({"live", "staging"})
 _HANDOVER = 0.02
 """Seconds the engine takes from one step to the next; no measurement of a step holds it."""
 _OVERHEAD = 0.1
@@ -123,7 +122,8 @@ class _Laying:
         self._plan = plan
         self._kinds = kinds
         self._history = history
-        self._real = level in REAL
+        self._level = level
+        self._real = level in REAL_LEVELS
         self._origin = origin
         self._failures = failures
         self._changes = changes
@@ -157,7 +157,7 @@ class _Laying:
         other: dict[_Thing, dict[str, float]] = {}
         for one in self._history.samples:
             if one.runbook == self._plan.runbook:
-                into = own if (one.level in REAL) == self._real else other
+                into = own if (one.level in REAL_LEVELS) == self._real else other
                 into.setdefault((one.step, one.host, one.op), {})[one.run_id] = one.seconds
         things = (own or other).values()
         return differences_in([list(nights.values()) for nights in things]), pace_of(things)
@@ -275,7 +275,7 @@ class _Laying:
         self, found: Found, kind: type[Kind], fixed: float, estimate: float
     ) -> Takes | None:
         """Of the kind of run that is meant; else, of the other kind, where it tells anything."""
-        own = tuple(s.seconds for s in found.samples if (s.level in REAL) == self._real)
+        own = tuple(s.seconds for s in in_kind(found.samples, self._level))
         if own:
             return self._measured(own, fixed)
         other = tuple(s.seconds for s in found.samples)

@@ -124,6 +124,11 @@ class DnsTransport:
     def servers(self, zone: Zone) -> tuple[NameServer, ...]:
         return self._servers.all(zone)
 
+    def primary(self, zone: Zone) -> NameServer:
+        """The server that changes of a zone are sent to, where they are sent to a server. Raises
+        Errored."""
+        return self._servers.primary(zone)
+
     def ask(self, server: NameServer, name: str, rtype: str) -> Answer:
         return self._answer(server, name, rtype, recursive=False)
 

@@ -22,17 +22,27 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import paramiko
+from paramiko.ssh_exception import IncompatiblePeer
 
 from runbook.errors import Errored
 from runbook.model.endpoints import Endpoints
 from runbook.model.inventory import Host, Inventory
-from runbook.transports.ssh.known_hosts import SYSTEM_FILES, USER_FILES, KnownHosts
+from runbook.model.whereabouts import HostKey
+from runbook.transports.ssh.known_hosts import (
+    SYSTEM_FILES,
+    USER_FILES,
+    KnownHosts,
+    fingerprint,
+)
+
+T = TypeVar("T")
 
 # paramiko reports every fault twice, as an exception and to a log; the exception is enough.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -60,6 +70,26 @@ class Timeouts:
     silence: float = 20.0
     throttled: float = 15.0
     """How long a server is asked again that drops connections before anybody has logged in."""
+
+
+_FAMILIES = (
+    ("ssh-ed25519",),
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"),
+)
+"""Algorithms by the key they are for: a server shows one key in a handshake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a host is, by the inventory and ssh_config."""
+
+    address: str
+    port: int
+    gateway: str | None
+    """Host name of the last machine on the way that ssh_config names (``ProxyJump``)."""
+    command: bool
+    """The way leads through a command (``ProxyCommand``)."""
 
 
 class ChannelsExhausted(Exception):
@@ -149,11 +179,85 @@ class Connector:
         sshd drops connections at random while many others log in (``MaxStartups``,
         sshd_config(5)): such a one is made again, later and later.
         """
+        return self._patiently(lambda: self._open(host, via))
+
+    def place(self, host: Host) -> Place:
+        """Asks nobody. Raises Errored."""
+        with self._lock:
+            connection = self._prepare(host, jumped=host.jump is not None)
+        gateway = connection.gateway
+        command = isinstance(gateway, str)
+        return Place(
+            address=connection.host, port=int(connection.port),
+            gateway=gateway.host if gateway and not command else None, command=command,
+        )
+
+    def known_keys(self, host: Host, also: Iterable[str] = ()) -> tuple[HostKey, ...]:
+        """The host keys that known_hosts files hold of a host, under its name, its alias and the
+        further names ``also``. Raises Errored."""
+        with self._lock:
+            connection = self._prepare(host, jumped=True)
+            known = self._known_hosts(connection.ssh_config)
+        names = [_known_as(connection)]
+        names += [(name, int(connection.port)) for name in (connection.host, host.address, *also)]
+        return tuple(dict.fromkeys(
+            HostKey(kind=entry.key_type, fingerprint=fingerprint(entry.key))
+            for name, port in names for entry in known.keys(name, port)
+        ))
+
+    def shown_keys(self, host: Host, via: Via | None = None) -> tuple[HostKey, ...]:
+        """The host keys that a host shows, one of each kind, as ssh-keyscan(1) asks for them:
+        nobody logs in there, only on the hosts on the way. Raises Errored."""
+        found = [
+            key for family in _FAMILIES
+            if (key := self._patiently(partial(self._shown, host, via, family))) is not None
+        ]
+        if not found:
+            raise Errored(f"{host.name} shows no host key of a kind that is known here")
+        return tuple(found)
+
+    def _shown(self, host: Host, via: Via | None, family: tuple[str, ...]) -> HostKey | None:
+        with self._lock:
+            connection = self._prepare(host, jumped=via is not None)
+        transport: paramiko.Transport | None = None
+        try:
+            transport = paramiko.Transport(self._dial(connection, via))
+            transport.banner_timeout = self._timeouts.auth
+            offered = transport.get_security_options()
+            offered.key_types = tuple(one for one in family if one in offered.key_types)
+            transport.start_client(timeout=self._timeouts.auth)
+            key = transport.get_remote_server_key()
+            return HostKey(kind=key.get_name(), fingerprint=fingerprint(key.asbytes()))
+        except IncompatiblePeer:
+            return None
+        except BaseException as fault:
+            told = _tell(host, connection, fault)
+            if told is None:
+                raise
+            raise told from fault
+        finally:
+            if transport is not None:
+                transport.close()
+            for hop in _chain(connection):
+                hop.close()
+
+    def _dial(self, connection: Any, via: Via | None) -> Any:
+        """What an SSH handshake can be made over."""
+        if via is not None:
+            return via(connection.host, connection.port)
+        if connection.gateway:
+            return connection.open_gateway()
+        return socket.create_connection(
+            (connection.host, int(connection.port)), self._timeouts.connect
+        )
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        """Again, later and later, while the server drops connections."""
         end = time.monotonic() + self._timeouts.throttled
         pause = _FIRST_PAUSE
         while True:
             try:
-                return self._open(host, via)
+                return attempt()
             except Errored as fault:
                 if not _dropped(fault.__cause__) or time.monotonic() + pause > end:
                     raise
@@ -214,8 +318,7 @@ class Connector:
 
     def _harden(self, hop: Any, label: str, known: KnownHosts) -> None:
         """Put our own host key check, socket options and timeouts under a fabric connection."""
-        alias = hop.ssh_config.get("hostkeyalias")
-        name, port = (alias, 22) if alias else (hop.host, int(hop.port))
+        name, port = _known_as(hop)
         hop.client.set_missing_host_key_policy(_Check(known, name, port, label))
         wanted = known.algorithms(name, port)
 
@@ -279,6 +382,12 @@ def _spare_own_name(config: paramiko.SSHConfig) -> None:
         config.TOKENS_BY_CONFIG_KEY = {
             key: [token for token in allowed if token != "%l"] for key, allowed in tokens
         }
+
+
+def _known_as(hop: Any) -> tuple[str, int]:
+    """Name and port under which known_hosts files hold the keys of a fabric connection's host."""
+    alias = hop.ssh_config.get("hostkeyalias")
+    return (alias, 22) if alias else (hop.host, int(hop.port))
 
 
 class _Check(paramiko.MissingHostKeyPolicy):

@@ -115,6 +115,10 @@ class KnownHosts:
                         types[algorithm] = None
         return tuple(types)
 
+    def keys(self, host: str, port: int) -> list[Entry]:
+        """What is known of a host, revoked keys and certificate authorities left out."""
+        return [one for one in self._about(*_names(host, port)) if one.marker == ""]
+
     def check(self, host: str, port: int, key_type: str, key: bytes, label: str) -> None:
         """Returns when the key is known for the host. ``key`` is the public key's wire form.
 

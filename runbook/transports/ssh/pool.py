@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +16,10 @@ from runbook.model.endpoints import Endpoints
 from runbook.model.inventory import Host, Inventory
 from runbook.model.ports import Clock, HostReads, Progress, Resolution
 from runbook.model.secrets import Redactor
+from runbook.model.whereabouts import HostKey
 from runbook.transports.secrets import SecretStore
 from runbook.transports.ssh import commands
-from runbook.transports.ssh.connection import Connection, Connector, Timeouts
+from runbook.transports.ssh.connection import Connection, Connector, Place, Timeouts, Via
 from runbook.transports.ssh.files import FilePutter
 from runbook.transports.ssh.jobs import SILENCE, Found, JobRunner, Reconnect
 from runbook.transports.ssh.link import (
@@ -133,6 +134,20 @@ class SshPool:
                 assert isinstance(made, RemoteLink)
                 link = self._vantages[host] = made
         return link.tunnel(dest_host, dest_port, timeout)
+
+    def place(self, name: str) -> Place:
+        """Where a host is. Asks nobody. Raises Errored, NotFound."""
+        return self._connector.place(self._host(name))
+
+    def known_keys(self, name: str, also: Iterable[str] = ()) -> tuple[HostKey, ...]:
+        """The host keys by which a host is known, also under further names. Raises Errored."""
+        return self._connector.known_keys(self._host(name), also)
+
+    def shown_keys(self, name: str) -> tuple[HostKey, ...]:
+        """The host keys that a host shows. Nobody logs in on it, only on its jump hosts. Raises
+        Errored."""
+        host = self._host(name)
+        return self._connector.shown_keys(host, self._via(host))
 
     def markers(self) -> dict[str, str]:
         """The spool markers of the hosts opened so far, by host name."""
@@ -301,21 +316,27 @@ class SshPool:
                 run=self._run, base=self._base, limit=self._limit, on_hello=hello,
                 env=self._controller,
             )
-        host = self._inventory.get(name)
-        if host is None:
-            raise NotFound(f"no host {name!r} in the inventory")
         return RemoteLink(
-            host, run=self._run, limit=self._limit, connect=self._connect, on_hello=hello
+            self._host(name), run=self._run, limit=self._limit, connect=self._connect,
+            on_hello=hello,
         )
 
+    def _host(self, name: str) -> Host:
+        found = self._inventory.get(name)
+        if found is None:
+            raise NotFound(f"no host {name!r} in the inventory")
+        return found
+
     def _connect(self, host: Host) -> Connection:
+        return self._connector.open(host, self._via(host))
+
+    def _via(self, host: Host) -> Via | None:
+        """The way through its jump host; None: there is none. Raises Errored."""
         jump = host.jump
         if jump is None or not self._jumps:
-            return self._connector.open(host)
+            return None
         self._check_jumps(host)
-        return self._connector.open(
-            host, lambda address, port: self.tunnel(jump, address, port)
-        )
+        return lambda address, port: self.tunnel(jump, address, port)
 
     def _check_jumps(self, host: Host) -> None:
         seen = [host.name]
