@@ -148,7 +148,7 @@ def test_errors_of_staging_are_where_they_are_written(tmp_path: Path) -> None:
         "new: 198.51.100.2}", 'new: "{{ nwe }}"}').replace("STAGE_DB}", "STAGE_DB, file: x}")
     assert told(tmp_path, book, ForStaging()) == [
         "(16, 38) unknown name `nwe`",
-        "(17, 18) secret `db` wants exactly one of env, file and command",
+        "(17, 17) secret `db` wants exactly one of env, file and command",
         "(18, 26) unknown key `servrs` in zone `shop.example`",
     ]
     planned(tmp_path, None, book=book)  # No reason not to run it live.

@@ -38,15 +38,15 @@ PATIENT = Reconnect(patience=15, first=0.05, longest=0.5)
 HASTY = Reconnect(patience=0.3, first=0.1, longest=0.1)
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
-def keygen(path: Path) -> Path:
+def keygen(path: Path, kind: str = "ed25519") -> Path:
     subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(path)], check=True
+        ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "lab", "-f", str(path)], check=True
     )
     return path
 
@@ -60,16 +60,17 @@ class Sshd:
     options: tuple[str, ...] = ()
     path: str = ""
     """Folder put before the PATH of a login."""
+    address: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def make(cls, folder: Path, *options: str) -> Sshd:
+    def make(cls, folder: Path, *options: str, address: str = "127.0.0.1") -> Sshd:
         folder.mkdir(parents=True)
         (folder / "home").mkdir()
         keygen(folder / "host_key")
         public = keygen(folder / "id").with_suffix(".pub").read_text()
         (folder / "authorized_keys").write_text(public)
-        server = cls(folder, free_port(), options)
+        server = cls(folder, free_port(address), options, address=address)
         server.write_known_hosts()
         return server
 
@@ -85,7 +86,7 @@ class Sshd:
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
     def write_known_hosts(self) -> None:
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {self.key_line()}\n")
+        self.known_hosts.write_text(f"[{self.address}]:{self.port} {self.key_line()}\n")
 
     def start(self) -> None:
         if os.geteuid() == 0:
@@ -93,7 +94,7 @@ class Sshd:
         config = self.folder / "sshd_config"
         path = f" PATH={self.path}:/usr/sbin:/usr/bin:/sbin:/bin" if self.path else ""
         config.write_text("\n".join([
-            f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.folder}/host_key",
+            f"Port {self.port}", f"ListenAddress {self.address}", f"HostKey {self.folder}/host_key",
             f"AuthorizedKeysFile {self.folder}/authorized_keys", "UsePAM no", "StrictModes no",
             "PidFile none", "PermitRootLogin yes", "PasswordAuthentication no",
             "Subsystem sftp internal-sftp", f"SetEnv HOME={self.home}{path}", *self.options, "",
@@ -106,7 +107,7 @@ class Sshd:
         pause = threading.Event()
         for _ in range(200):
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection((self.address, self.port), timeout=1).close()
                 return
             except OSError:
                 pause.wait(0.02)
@@ -135,7 +136,7 @@ class Sshd:
 
     def host(self, name: str = "web1", **changes: Any) -> Host:
         return Host(**{
-            "name": name, "address": "127.0.0.1", "port": self.port, "user": "root",
+            "name": name, "address": self.address, "port": self.port, "user": "root",
             "identity": str(self.folder / "id"), **changes,
         })
 
