@@ -30,17 +30,26 @@ def command(
     full: Annotated[
         bool, typer.Option("--full", help="Leave nothing out; show every check and undo.")
     ] = False,
+    staging: Annotated[
+        bool, typer.Option("--staging", help="As it would be rehearsed in staging.")
+    ] = False,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="With --staging: in the other direction.")
+    ] = False,
 ) -> None:
     """Nothing outside the runbook's folder is asked or changed."""
     import json
 
-    from runbook.cli.wiring import kinds, load_plan
+    from runbook.cli.wiring import kinds, load_plan, load_staging
     from runbook.planning.graphs import dot, mermaid
     from runbook.planning.preview import preview
     from runbook.planning.timeline import build_timeline
     from runbook.views.plan import Detail, plan_json, show_plan
 
-    plan = load_plan(file, var or [])
+    if invert and not staging:
+        raise typer.BadParameter("--invert goes with --staging")
+    plan = (load_staging(file, var or [], invert=invert) if staging
+            else load_plan(file, var or []))
     timeline = build_timeline(plan)
     if graph is not None:
         typer.echo((mermaid if graph is Graph.MERMAID else dot)(plan, timeline), nl=False)

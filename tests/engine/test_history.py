@@ -115,6 +115,18 @@ def test_a_sandbox_can_only_raise_what_is_reckoned_for_production() -> None:
     assert History([slow, real]).of_step(PLAN, FLIP, "undo", level="live").seconds == 8.0
 
 
+def test_staging_tells_where_production_has_not_told_yet() -> None:
+    there = _sample(8.0, level="staging")
+    found = History([there]).of_step(PLAN, FLIP, "undo", level="live")
+    assert (found.seconds, found.basis) == (8.0, "same step")  # Its 20 s of estimate are outdone.
+    live = _sample(3.0)
+    for samples in ([live, there], [there, live]):
+        assert History(samples).of_step(PLAN, FLIP, "undo", level="live").seconds == 3.0
+        assert History(samples).of_step(PLAN, FLIP, "undo", level="staging").seconds == 8.0
+    played = _sample(44.0, level="sandbox")
+    assert History([played, there]).of_step(PLAN, FLIP, "undo", level="live").seconds == 8.0
+
+
 def test_the_slowest_node_says_what_the_step_goes_by() -> None:
     thaw = PLAN.by_id["thaw"]  # On two hosts; 10 s to undo, by estimate.
     hosts = [node.host for node in thaw.nodes]

@@ -12,6 +12,7 @@ from runbook.engine.context import ANSWER_LOOK_EVERY, Observer, RunContext
 from runbook.engine.driver import Driven
 from runbook.engine.history import Expected, Reckoning
 from runbook.engine.in_time import latest_back, outlook, window_steps
+from runbook.engine.limits import overruns
 from runbook.errors import ExitCode
 from runbook.kinds.wait import Wait
 from runbook.model.events import Event
@@ -173,6 +174,19 @@ def test_steps_after_the_window_and_points_of_no_return_are_not_bound() -> None:
     assert outlook(state, plan.by_id["tidy"], START, Reckoning()) is None
     past = Story(plan, start=START).do("a", 1).do("gone", 1)
     assert outlook(past.state, plan.by_id["tidy"], past.now, Reckoning()) is None
+
+
+@pytest.mark.parametrize(("level", "enforce", "action"), [
+    ("live", "live", "rollback"), ("staging", "live", "warn"), ("staging", "always", "rollback"),
+    ("sandbox", "live", "rollback"),
+])
+def test_in_staging_the_window_is_only_told_of(level: str, enforce: str, action: str) -> None:
+    plan = _plan(told_step("move"), enforce=enforce)
+    plan = plan.model_copy(update={
+        "policy": plan.policy.model_copy(update={"on_breach": "rollback"})})
+    told = Story(plan, level=level, start=START)
+    found = {one.what: one.action for one in overruns(plan, told.state, START + 101.0)}
+    assert found == {"window": action}
 
 
 def test_a_run_that_was_started_after_its_window_is_not_bound() -> None:
