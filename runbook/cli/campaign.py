@@ -1,18 +1,17 @@
-"""Playing faults at every step in turn, each in a world of its own, several worlds at a time."""
+"""Playing faults at every step in turn: each in a world of its own, several worlds at a time, or
+one after the other in the one world there is."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from runbook.cli import wiring
-from runbook.cli.controllers import TOUCHED, Job, control
-from runbook.cli.embedded import Embedded, embedded, keep_judgement
+from runbook.cli.controllers import Job, control
+from runbook.cli.stages import Snapshot, Stage, Stages
 from runbook.engine.coverage import NOTHING, Cell, Coverage, column_of, faults_to_play, judge, rows
 from runbook.engine.faults import CUT, MADE_UP
 from runbook.engine.rollback import past_return
@@ -23,10 +22,6 @@ from runbook.model.faults import Fault
 from runbook.model.plan import Plan
 from runbook.model.runstate import RunState, fold
 from runbook.model.state import RunPhase
-from runbook.sandbox.fingerprint import Fingerprint, differences
-
-HURRY = 0.1
-"""Real seconds that no wait of a plan outlasts: a campaign waits hundreds of times."""
 
 _WENT_BACK = frozenset({RunPhase.ROLLED_BACK, RunPhase.NOT_RESTORED})
 
@@ -41,7 +36,7 @@ class _Played:
     cell: Cell
     state: RunState
     events: Sequence[Event]
-    moved: Fingerprint | None
+    moved: Snapshot | None
     """The world at the end of the way forward, where the run came to it."""
 
 
@@ -49,20 +44,18 @@ class _Played:
 class Campaign:
     """Every fault of ``faults`` at every step it can strike; ``steps``: at these alone.
 
-    ``jobs`` worlds at a time; ``traffic``: customers at work in each.
+    ``jobs`` worlds at a time, where there are several.
     """
 
     plan: Plan
     store: Store
-    config: Path
+    stages: Stages
     faults: Sequence[Fault]
     steps: Sequence[str] = ()
     jobs: int = 1
-    traffic: bool = True
-    level: str = "sandbox"
     progress: Progress = lambda cell, done, whole: None
     _touched: dict[str, list[str]] = field(default_factory=dict)
-    _usual: Fingerprint | None = None
+    _usual: Snapshot | None = None
     """The world after the move without a fault."""
     _unsteady: set[str] = field(default_factory=set)
     """Things that differ between two such moves."""
@@ -75,14 +68,17 @@ class Campaign:
         # A second move without a fault tells what differs between two moves by itself. Only a
         # fault that lets the run go on to its end is held against the first.
         calm = 2 if any(fault.kind != "fail" for fault in self.faults) else 1
-        with ThreadPoolExecutor(self.jobs, thread_name_prefix="world") as pool:
+        jobs = 1 if self.stages.one else self.jobs
+        with ThreadPoolExecutor(jobs, thread_name_prefix="world") as pool:
             try:
                 first, *again = [task.result() for task in
                                  [pool.submit(self._calm, number) for number in range(calm)]]
-                problems = self._learn(first, again)
+                problems = self._learn(first, again) or self._left_behind(first, *again)
                 played = [first]
                 self.progress(first.cell, calm, 0)
-                if not problems:
+                if not problems and self.stages.one:
+                    problems = self._one_after_the_other(played, done=calm)
+                elif not problems:
                     played += self._in_turn(pool, first.state, done=calm)
             except BaseException:
                 self._stop.set()
@@ -91,7 +87,7 @@ class Campaign:
         cells = [one.cell for one in played]
         return Coverage(
             runbook=self.plan.runbook, title=self.plan.title, digest=self.plan.digest,
-            level=self.level, columns=tuple(dict.fromkeys(map(column_of, self.faults))),
+            level=self.stages.level, columns=tuple(dict.fromkeys(map(column_of, self.faults))),
             steps=rows(self.plan, [(p.state, p.events) for p in played], cells, self._touched),
             cells=tuple(cells), problems=problems,
             real_seconds=time.monotonic() - began, back_seconds=first.cell.back_seconds,
@@ -103,11 +99,32 @@ class Campaign:
         if bad or first.moved is None:
             return (f"without any fault it does not get through: {bad[0]}",)
         self._usual = first.moved
-        path = self.store.run_directory(first.state.run_id) / TOUCHED
-        self._touched = json.loads(path.read_text(encoding="utf-8"))
+        self._touched = self.stages.touched(first.state.run_id)
         for one in again:
             if one.moved is not None:
-                self._unsteady |= {d.thing for d in differences(first.moved, one.moved)}
+                found = self.stages.differences(first.moved, one.moved)
+                self._unsteady |= {difference.thing for difference in found}
+        return ()
+
+    def _left_behind(self, *played: _Played) -> tuple[str, ...]:
+        """Why the one world cannot be played in again; nothing where there are several."""
+        # What a step without a way back has left would be there already for the next run.
+        bad = next((p.cell for p in played if not p.cell.good or p.cell.declared), None)
+        if bad is None or not self.stages.one:
+            return ()
+        what = f"{bad.column} at {bad.step}" if bad.step else "the move without a fault"
+        return (f"it is not known to be as it was before, after {what} (run {bad.run}): nothing "
+                "further was played",)
+
+    def _one_after_the_other(self, played: list[_Played], *, done: int) -> tuple[str, ...]:
+        """Adds to ``played``, as long as the world is as it was; why it is not."""
+        faults = faults_to_play(played[0].state, self.faults, self.steps)
+        for number, fault in enumerate(faults, 1):
+            played.append(self._struck(fault))
+            self.progress(played[-1].cell, done + number, done + len(faults))
+            problems = self._left_behind(played[-1])
+            if problems:
+                return problems
         return ()
 
     def _in_turn(
@@ -126,11 +143,12 @@ class Campaign:
     def _struck(self, fault: Fault) -> _Played:
         return _OneWorld(self, fault, watched=False).play()
 
-    def unlike(self, moved: Fingerprint) -> list[str]:
+    def unlike(self, moved: Snapshot) -> list[str]:
         """What a move left otherwise than one without a fault."""
         if self._usual is None:
             return []
-        return [d.text for d in differences(self._usual, moved) if d.thing not in self._unsteady]
+        found = self.stages.differences(self._usual, moved)
+        return [d.text for d in found if d.thing not in self._unsteady]
 
     def whose(self) -> dict[str, list[str]]:
         """By step the things of the world that it changes, as far as that is known yet."""
@@ -143,14 +161,14 @@ class Campaign:
 
 
 class _OneWorld:
-    """One fault, or none, in a world of its own: forward, and back to where it began."""
+    """One fault, or none, in one world: forward, and back to where it began."""
 
     def __init__(self, campaign: Campaign, fault: Fault | None, *, watched: bool) -> None:
         self.campaign = campaign
         self.fault = fault
         self.watched = watched
         self.run = ""
-        self.moved: Fingerprint | None = None
+        self.moved: Snapshot | None = None
         self.changed: list[tuple[str, str]] = []
         self.lost: int | None = None
         self.trouble = ""
@@ -161,10 +179,8 @@ class _OneWorld:
         began = time.monotonic()
         campaign, fault = self.campaign, self.fault
         try:
-            with embedded(
-                campaign.plan, campaign.config, traffic=campaign.traffic, longest_wait=HURRY
-            ) as inside:
-                self._there_and_back(inside)
+            with campaign.stages.open() as stage:
+                self._there_and_back(stage)
         except RunbookError as mishap:
             if not self.run:
                 raise
@@ -179,35 +195,30 @@ class _OneWorld:
         return _Played(cell, state, events, self.moved)
 
     def _touched(self) -> dict[str, list[str]]:
-        path = self.campaign.store.run_directory(self.run) / TOUCHED
-        if self.watched and path.exists():
-            found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-            return found
-        return self.campaign.whose()
+        own = self.campaign.stages.touched(self.run) if self.watched else {}
+        return own or self.campaign.whose()
 
-    def _there_and_back(self, inside: Embedded) -> None:
+    def _there_and_back(self, stage: Stage) -> None:
         campaign, store = self.campaign, self.campaign.store
         campaign.check()
-        before = inside.world.fingerprint()
-        self.run = store.create(campaign.plan, who=wiring.person(),
-                                now=inside.world.clock.now(), level=campaign.level)
-        self._forward(inside)
+        before = stage.snapshot()
+        self.run = store.create(campaign.plan, who=wiring.person(), now=stage.now(),
+                                level=campaign.stages.level)
+        campaign.stages.pinned(self.run)
+        self._forward(stage)
         state, _ = self._journal()
         if state.phase not in _WENT_BACK:
             self._back(state)
-        if inside.judge is not None:
-            judgement = inside.judge.stop()
-            keep_judgement(store, self.run, judgement)
-            self.lost = judgement.writes_lost
-        after = inside.world.fingerprint()
-        self.changed = [(d.thing, d.text) for d in differences(before, after)]
+        self.lost = stage.lost(self.run)
+        found = campaign.stages.differences(before, stage.snapshot())
+        self.changed = [(d.thing, d.text) for d in found]
 
-    def _forward(self, inside: Embedded) -> None:
+    def _forward(self, stage: Stage) -> None:
         fault = self.fault
         killed = self._control(replace(
-            self._job(), endpoints_file=str(inside.endpoints_file),
+            self._job(), endpoints_file=stage.endpoints_file,
             faults=(fault,) if fault and fault.moment != "undo" else (),
-            watch=inside.world.directory if self.watched else None,
+            watch=stage.watch if self.watched else None,
         ))
         if killed:
             if fault is None or fault.kind != "kill":
@@ -224,7 +235,7 @@ class _OneWorld:
         if state.phase is not RunPhase.DONE:
             self.trouble = f"it did not get through: {state.phase}, {state.why}"
             return
-        self.moved = inside.world.fingerprint()
+        self.moved = stage.snapshot()
         unlike = self.campaign.unlike(self.moved)
         if unlike:
             self.trouble = f"it ended otherwise than without the fault: {'; '.join(unlike[:5])}"
@@ -249,7 +260,7 @@ class _OneWorld:
 
     def _job(self) -> Job:
         campaign = self.campaign
-        return Job(state=campaign.store.directory, run=self.run, level=campaign.level)
+        return Job(state=campaign.store.directory, run=self.run, level=campaign.stages.level)
 
     def _control(self, job: Job) -> bool:
         """One controller at work, to its end; whether it was killed."""

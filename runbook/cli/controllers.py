@@ -111,8 +111,8 @@ def _controller(job: Job) -> None:
 def _do(job: Job, store: Store) -> ExitCode:
     if job.resume:
         order = Order("rollback", job.order) if job.order is not None else None
-        return take_up(store, job.run, show=Show.NOTHING, order=order,
-                       faults=job.faults).exit_code
+        return take_up(store, job.run, show=Show.NOTHING, order=order, faults=job.faults,
+                       attended=False).exit_code
     plan, _ = store.load(job.run)
     witness = Witness(WorldHandle.attach(job.watch)) if job.watch is not None else None
     _, driven = start(

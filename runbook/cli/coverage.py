@@ -16,6 +16,7 @@ import typer
 from runbook.cli import wiring
 from runbook.cli.campaign import Campaign
 from runbook.cli.controllers import make_ready
+from runbook.cli.stages import Stages
 from runbook.engine.coverage import Coverage, column_of
 from runbook.errors import ExitCode, Refused
 from runbook.journal import Rehearsal, Store
@@ -36,7 +37,6 @@ class Wanted:
     faults: Sequence[str]
     steps: Sequence[str]
     jobs: int
-    traffic: bool
     out: Path | None
     junit: Path | None
     plain: bool
@@ -78,19 +78,27 @@ def _factor(word: str, value: str) -> float:
     return factor
 
 
-def covered(plan: Plan, store: Store, config: Path, wanted: Wanted) -> NoReturn:
-    """Play, record and show; exits with 0, or 25 where something does not hold."""
+def checked(plan: Plan, wanted: Wanted) -> tuple[Fault, ...]:
+    """The faults, before anything is played. Raises BadParameter, Refused."""
     faults = parse_faults(wanted.faults)
     unknown = [step for step in wanted.steps if step not in plan.by_id]
     if unknown:
         raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
     for path in filter(None, (wanted.out, wanted.junit)):
         _check_writable(path)
+    return faults
+
+
+def covered(
+    plan: Plan, store: Store, stages: Stages, wanted: Wanted, *, rehearsed: Plan | None = None
+) -> NoReturn:
+    """Play, record and show; exits with 0, or 25 where something does not hold. ``rehearsed``: the
+    plan under whose digest it is recorded, where that is not the one that is played."""
+    faults = checked(plan, wanted)
     live = not wanted.plain and not wanted.as_json and sys.stdout.isatty()
     progress = CoverageProgress(plan, tuple(dict.fromkeys(map(column_of, faults))), live=live)
     campaign = Campaign(
-        plan, store, config, faults, steps=wanted.steps, traffic=wanted.traffic,
-        jobs=wanted.jobs or os.cpu_count() or 1,
+        plan, store, stages, faults, steps=wanted.steps, jobs=wanted.jobs or os.cpu_count() or 1,
     )
     if not wanted.as_json:
         campaign.progress = progress.tell
@@ -99,10 +107,11 @@ def covered(plan: Plan, store: Store, config: Path, wanted: Wanted) -> NoReturn:
         with progress:
             coverage = campaign.play()
     except KeyboardInterrupt:
-        typer.echo("stopped: every world was taken away again, and no rehearsal was recorded",
-                   err=True)
+        left = ("staging is as the latest run left it (runbook status)" if stages.one
+                else "every world was taken away again")
+        typer.echo(f"stopped: {left}, and no rehearsal was recorded", err=True)
         raise typer.Exit(int(ExitCode.STOPPED)) from None
-    record(store, plan, coverage)
+    record(store, rehearsed or plan, coverage)
     written = []
     for file, text in ((wanted.out, render_coverage), (wanted.junit, render_junit)):
         if file is not None:
@@ -120,9 +129,9 @@ def record(store: Store, plan: Plan, coverage: Coverage) -> None:
     path.write_text(json.dumps(coverage.as_json(), indent=1), encoding="utf-8")
     lost = [cell.lost for cell in coverage.cells if cell.lost is not None]
     store.record_rehearsal(Rehearsal(
-        plan_digest=coverage.digest, level=coverage.level, run_id=whole.run, ts=time.time(),
+        plan_digest=plan.digest, level=coverage.level, run_id=whole.run, ts=time.time(),
         who=wiring.person(), ok=coverage.ok, data={
-            "runbook": plan.runbook,
+            "runbook": plan.runbook, "played_digest": coverage.digest,
             "faults": list(coverage.columns), "worlds": len(coverage.cells),
             "undoable": list(coverage.undoable), "restored": list(coverage.restored),
             "irreversible": [row.step for row in coverage.irreversible],

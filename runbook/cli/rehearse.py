@@ -78,7 +78,8 @@ def command(
     faults: Annotated[
         list[str] | None,
         typer.Option("--faults", metavar="FAULT", help="Rollback coverage: at each step in turn, "
-                     "in a world of its own: each-step (it fails), kill (the controller, before "
+                     "in a world of its own (in staging, with `faults: true`, one after the "
+                     "other): each-step (it fails), kill (the controller, before "
                      "and after its effect), kill-back (while it is undone), disconnect (SSH, in "
                      "its middle), slow=3x."),
     ] = None,
@@ -88,11 +89,11 @@ def command(
     ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=0, metavar="N",
-                          help="With --faults: worlds at a time; else one a processor."),
+                          help="With --faults: sandboxes at a time; else one a processor."),
     ] = 0,
     traffic: Annotated[
         bool, typer.Option("--traffic/--no-traffic",
-                           help="With --faults: customers at work in each world."),
+                           help="With --faults: customers at work in each sandbox."),
     ] = True,
     out: Annotated[
         Path | None,
@@ -110,9 +111,9 @@ def command(
 ) -> None:
     from runbook.cli import levels, wiring
 
-    if faults and (level is not Level.sandbox or fail or real_time):
-        raise typer.BadParameter("--faults goes with --level sandbox, without --fail or "
-                                 "--real-time")
+    if faults and (level not in {Level.sandbox, Level.staging} or fail or real_time or back):
+        raise typer.BadParameter("--faults goes with --level sandbox or staging, without --fail, "
+                                 "--back or --real-time")
     if not faults and (step or junit or (out and level is not Level.simulate)):
         raise typer.BadParameter("--step, --out and --junit go with --faults (--out with "
                                  "--level simulate, too)")
@@ -120,12 +121,18 @@ def command(
         raise typer.BadParameter("--invert, --back and --yes go with --level staging")
     if back and fail:
         raise typer.BadParameter("--fail goes back by itself; leave --back out")
+    cover = None
+    if faults:
+        from runbook.cli.coverage import Wanted
+
+        cover = Wanted(faults=faults, steps=step or (), jobs=jobs, out=out, junit=junit,
+                       plain=plain, as_json=json)
     if level is Level.staging:
         from runbook.cli import staged
 
         staged.staged(state, staged.Wanted(
             file=file, variables=var or [], fail=tuple(fail or ()), invert=invert, back=back,
-            real_time=real_time, yes=yes, plain=plain, as_json=json,
+            real_time=real_time, yes=yes, plain=plain, as_json=json, cover=cover,
         ))
     plan = wiring.load_plan(file, var or [])
     store = wiring.open_state(state)
@@ -133,14 +140,13 @@ def command(
         levels.offline(plan, store, as_json=json)
     elif level is Level.probe:
         levels.probed(plan, store, as_json=json)
-    elif faults:
-        from runbook.cli.coverage import Wanted, covered
+    elif cover is not None:
+        from runbook.cli.coverage import covered
         from runbook.cli.embedded import sandbox_config
+        from runbook.cli.stages import Sandboxes
 
-        covered(plan, store, sandbox_config(file, config), Wanted(
-            faults=faults, steps=step or (), jobs=jobs, traffic=traffic, out=out, junit=junit,
-            plain=plain, as_json=json,
-        ))
+        worlds = Sandboxes(plan, store, sandbox_config(file, config), traffic=traffic)
+        covered(plan, store, worlds, cover)
     elif level is Level.simulate:
         from runbook.cli.simulated import Odds, simulated
 

@@ -14,14 +14,17 @@ from typing import Any, NoReturn
 
 import typer
 
-from runbook.cli import wiring
+from runbook.cli import coverage, wiring
 from runbook.cli.answer import load_state
+from runbook.cli.levels import probe_world
 from runbook.cli.session import Order, Show, start, take_up
+from runbook.cli.stages import OneStaging
 from runbook.cli.staging import by_hand, compared, keep_production, record
 from runbook.engine.apart import Apart, refuse_touching
 from runbook.engine.driver import Driven
 from runbook.engine.faults import MADE_UP
 from runbook.engine.rollback import past_return
+from runbook.engine.standing import standing
 from runbook.errors import ExitCode, Refused
 from runbook.journal import Store
 from runbook.model.faults import Fault
@@ -49,6 +52,8 @@ class Wanted:
     """Ask nobody anything."""
     plain: bool
     as_json: bool
+    cover: coverage.Wanted | None = None
+    """Rollback coverage in place of one move."""
 
     @property
     def show(self) -> Show:
@@ -76,6 +81,11 @@ def staged(state: Path | None, wanted: Wanted) -> NoReturn:
     apart = compared(production, moved, store.directory)
     refuse_touching(apart)
     _ask(moved, apart, wanted)
+    if wanted.cover is not None:
+        coverage.covered(moved, store, OneStaging(
+            moved, look=lambda: standing(probe_world(moved, store)),
+            keep=lambda run_id: keep_production(store, run_id, production),
+        ), wanted.cover, rehearsed=production)
     run_id = store.create(moved, who=wiring.person(), now=wiring.real_clock().now(),
                           level="staging")
     keep_production(store, run_id, production)
@@ -115,7 +125,9 @@ def _check_faults(plan: Plan, wanted: Wanted, *, allowed: bool) -> None:
     unknown = [step for step in wanted.fail if step not in plan.by_id]
     if unknown:
         raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
-    if wanted.fail and not allowed:
+    if wanted.cover is not None:
+        coverage.checked(plan, wanted.cover)
+    if (wanted.fail or wanted.cover is not None) and not allowed:
         raise Refused(
             f"{wanted.file.name} does not allow faults in staging",
             hint="say `faults: true` under `staging:`, or play them with --level sandbox; "

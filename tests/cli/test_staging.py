@@ -187,6 +187,37 @@ def test_a_step_fails_there_where_that_is_allowed(place: Place) -> None:
     assert "rolled back; made to fail: mark" in shown
 
 
+def test_faults_at_each_step_one_after_the_other(place: Place) -> None:
+    place.start(*place.stage)
+    place.book("faults: false")
+    assert "does not allow faults in staging" in place.rehearse(
+        "--yes", "--faults", "each-step", code=11)
+    place.book("faults: true")
+    told = json.loads(place.rehearse("--yes", "--json", "--faults", "each-step", "--step", "mark"))
+    assert told["problems"] == []
+    assert (told["undoable"], told["restored"]) == (["note", "mark"], ["note", "mark"])
+    played = [(cell["column"], cell["step"], cell["outcome"]) for cell in told["cells"]]
+    assert played == [("none", "", "restored"), ("fail", "mark", "restored")]
+    for one in place.stage:
+        assert [found.name for found in one.home.iterdir()] in ([], [".runbook"])
+    listed = json.loads(place.command("rehearsals", "book.yml", "--json"))
+    assert listed["may_start"]
+    assert listed["rehearsals"][0]["data"]["faults"] == ["fail"]
+
+
+def test_where_it_is_not_as_before_nothing_further_is_played(place: Place) -> None:
+    place.start(*place.stage)
+    book = place.folder / "book.yml"
+    book.write_text(book.read_text().replace("undo: rm mark", "undo: {irreversible: it stays}"))
+    told = json.loads(place.rehearse("--yes", "--json", "--faults", "each-step", code=25))
+    (problem,) = told["problems"]
+    assert problem.startswith("it is not known to be as it was before, after the move without")
+    (cell,) = told["cells"]
+    assert cell["outcome"] == "irreversible"
+    assert cell["declared"][0].startswith("mark@two finds something else: it would do [")
+    assert cell["declared"][0].endswith("and now nothing")
+
+
 def test_what_was_held_and_went_on_counts_and_what_was_left_out_does_not(place: Place) -> None:
     place.start(*place.stage)
     book = place.folder / "book.yml"

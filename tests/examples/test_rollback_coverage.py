@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runbook.cli.campaign import HURRY, Campaign
+from runbook.cli.campaign import Campaign
 from runbook.cli.coverage import parse_faults
 from runbook.cli.embedded import embedded
+from runbook.cli.stages import HURRY, Sandboxes
 from runbook.cli.wiring import load_plan
 from runbook.engine.coverage import Coverage, Outcome
 from runbook.journal import open_store
@@ -22,10 +23,9 @@ EXAMPLES = sorted(path.parent.name for path in ROOT.glob("*/sandbox.yml"))
 
 def cover(example: str, state: Path, *faults: str, steps: tuple[str, ...] = ()) -> Coverage:
     folder = ROOT / example
-    return Campaign(
-        load_plan(folder / "runbook.yml", []), open_store(state), folder / "sandbox.yml",
-        parse_faults(faults), steps=steps, jobs=2, traffic=False,
-    ).play()
+    plan, store = load_plan(folder / "runbook.yml", []), open_store(state)
+    stages = Sandboxes(plan, store, folder / "sandbox.yml", traffic=False)
+    return Campaign(plan, store, stages, parse_faults(faults), steps=steps, jobs=2).play()
 
 
 def told(coverage: Coverage) -> str:

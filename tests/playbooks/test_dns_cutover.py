@@ -10,6 +10,7 @@ from runbook.cli.campaign import Campaign
 from runbook.cli.coverage import parse_faults
 from runbook.cli.embedded import embedded
 from runbook.cli.session import Show, start
+from runbook.cli.stages import Sandboxes
 from runbook.cli.wiring import load_plan
 from runbook.errors import ExitCode
 from runbook.journal import open_store
@@ -69,10 +70,9 @@ def test_the_zone_moves(book: Path, tmp_path: Path) -> None:
 
 
 def test_whatever_step_fails_the_zone_is_as_before(book: Path, tmp_path: Path) -> None:
-    coverage = Campaign(
-        load_plan(book, []), open_store(tmp_path / "state"), tmp_path / "sandbox.yml",
-        parse_faults(["each-step"]), jobs=2,
-    ).play()
+    plan, store = load_plan(book, []), open_store(tmp_path / "state")
+    stages = Sandboxes(plan, store, tmp_path / "sandbox.yml")
+    coverage = Campaign(plan, store, stages, parse_faults(["each-step"]), jobs=2).play()
     assert coverage.ok, [cell.why for cell in coverage.cells]
     assert coverage.restored == coverage.undoable == ("dns/lower", "dns/flip", "dns/restore")
     failed = {cell.step for cell in coverage.cells if cell.column == "fail"}
