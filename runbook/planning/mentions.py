@@ -27,7 +27,9 @@ class Value:
     """For people: ``step flip (runbook.yml:12)``."""
     text: str
     from_here: bool
-    """A URL in it is asked from the controller itself."""
+    """What it names is asked from the controller itself."""
+    key: str = ""
+    """Of the mapping it stands in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,15 @@ def mentions(
 
 
 def asked_names(plan: Plan) -> dict[str, str]:
-    """Names of servers that URLs lead to and the controller itself will ask, each with where it
-    is said first."""
+    """Names of servers that the controller itself will ask, by a URL or as ``host:``, each with
+    where it is said first."""
     found: dict[str, str] = {}
     for value in values(plan):
-        if not value.from_here:
-            continue
-        for url in _URL.findall(value.text):
-            name = _host_of(url)
-            if name:
-                found.setdefault(name, value.where)
+        names = [_host_of(url) for url in _URL.findall(value.text)]
+        if value.key == "host" and _NAME.fullmatch(value.text):
+            names.append(value.text.rstrip("."))
+        for name in filter(None, names if value.from_here else ()):
+            found.setdefault(name, value.where)
     return found
 
 
@@ -108,15 +109,15 @@ def _elsewhere(args: Mapping[str, Any]) -> bool:
     return any(args.get(key) for key in _FROM_ELSEWHERE)
 
 
-def _texts(value: Any, where: str, from_here: bool) -> Iterator[Value]:
+def _texts(value: Any, where: str, from_here: bool, key: str = "") -> Iterator[Value]:
     if isinstance(value, str):
-        yield Value(where, value, from_here)
+        yield Value(where, value, from_here, key)
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item, where, from_here)
+        for name, item in value.items():
+            yield from _texts(item, where, from_here, str(name))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item, where, from_here)
+            yield from _texts(item, where, from_here, key)
 
 
 def _words(text: str) -> Iterator[str]:

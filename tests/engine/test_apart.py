@@ -268,6 +268,13 @@ def test_a_url_that_leads_into_production_from_here(tmp_path: Path) -> None:
                     ('url: "{{ health }}"', 'url: "{{ health }}", via: stage-1')).touching == ()
 
 
+def test_a_server_that_is_asked_by_its_name(tmp_path: Path) -> None:
+    said = touching(tmp_path, ('kind: http.check, with: {url: "{{ health }}"}',
+                               "kind: tcp.check, with: {host: www.shop.example, port: 80}"))
+    assert said == ("step ok (book.yml:21) asks www.shop.example, which leads from here to "
+                    "192.0.2.1, which is production's east-web")
+
+
 def test_a_probe_of_a_budget_asks_too(tmp_path: Path) -> None:
     said = touching(tmp_path, ("budgets: {}", "budgets: {out: {limit: 1m, probe: "
                                "{http: 'http://east.shop.example/order', method: POST}}}"))
