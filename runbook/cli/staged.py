@@ -148,8 +148,8 @@ def _ask(plan: Plan, apart: Apart, wanted: Wanted) -> None:
     if not wanted.as_json:
         shared = f"; shared, only as a way: {', '.join(apart.shared)}" if apart.shared else ""
         typer.echo(
-            f"Staging is apart from production: {apart.hosts} hosts by address and host key, "
-            f"{apart.zones} zones, {apart.databases} databases{shared}."
+            f"Staging is apart from production: {_count(apart.hosts, 'host')} by address and host "
+            f"key, {_count(apart.zones, 'zone')}, {_count(apart.databases, 'database')}{shared}."
         )
     if wanted.yes:
         return
@@ -166,6 +166,10 @@ def _ask(plan: Plan, apart: Apart, wanted: Wanted) -> None:
         f"{', …' if len(plan.inventory.hosts) > 6 else ''}). Start?"
     ):
         raise Refused("not started; nothing was touched")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _goes_back(store: Store, run_id: str, driven: Driven, wanted: Wanted) -> bool:

@@ -154,6 +154,15 @@ def test_errors_of_staging_are_where_they_are_written(tmp_path: Path) -> None:
     planned(tmp_path, None, book=book)  # No reason not to run it live.
 
 
+def test_what_staging_does_not_have_is_not_production_s(tmp_path: Path) -> None:
+    head, _, steps = BOOK.partition("steps:\n")
+    start, end = head.index("  zones: {shop.example: {servers: [198"), head.index("  faults")
+    book = head[:start] + head[end:] + "steps:\n" + steps.splitlines()[3]
+    plan = planned(tmp_path, ForStaging(), book=book)
+    assert (plan.zones, plan.databases) == ((), ())
+    assert planned(tmp_path, None, book=book).databases
+
+
 def test_what_steps_use_has_to_be_there(tmp_path: Path) -> None:
     book = BOOK.replace("shop.example: {servers: [198", "stage.example: {servers: [198").replace(
         "    east: {engine: postgres, host: stage-1, via: stage-1}\n", "").replace(
