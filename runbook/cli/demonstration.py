@@ -27,7 +27,7 @@ from runbook.model.plan import Plan
 from runbook.planning import without
 from runbook.sandbox.judgement import Judgement
 from runbook.views.demo import show_head, show_verdict
-from runbook.views.rehearsal import show_probe
+from runbook.views.probe import show_probe
 
 _LOOK_EVERY = 0.05
 
@@ -70,7 +70,7 @@ class Demonstration:
         with embedded(
             plan, config, fail=(self.fail,) if self.fail else (), real_time=self.real_time
         ) as played_in:
-            show_probe(probe_world(plan, store, str(played_in.endpoints_file)), as_json=False)
+            show_probe(probe_world(plan, store, str(played_in.endpoints_file)))
             before = played_in.world.fingerprint()
             code = self._run(store, plan, played_in)
             run_id = store.latest_run_id() or ""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -13,13 +18,22 @@ import typer
 from runbook.cli import wiring
 from runbook.cli.embedded import embedded, keep_judgement, sandbox_config
 from runbook.cli.session import Show, start
-from runbook.engine.probe import ProbeReport, probe
-from runbook.errors import ExitCode
+from runbook.engine.probe import (
+    Drift,
+    ProbeReport,
+    Rounds,
+    drift_since,
+    look_back,
+    probe,
+    recorded,
+)
+from runbook.errors import ExitCode, RunbookError
 from runbook.journal import Rehearsal, Store
 from runbook.model.plan import Plan
 from runbook.planning.timeline import build_timeline
 from runbook.views.ending import ending
-from runbook.views.rehearsal import show_offline, show_played, show_probe
+from runbook.views.probe import probe_json, show_probe, show_round
+from runbook.views.rehearsal import show_offline, show_played
 
 
 def offline(plan: Plan, store: Store, *, as_json: bool) -> NoReturn:
@@ -31,12 +45,75 @@ def offline(plan: Plan, store: Store, *, as_json: bool) -> NoReturn:
     raise typer.Exit(int(ExitCode.OK if ok else ExitCode.REHEARSAL_FAILED))
 
 
-def probed(plan: Plan, store: Store, *, as_json: bool, endpoints_file: str = "") -> NoReturn:
-    """Level *probe*: what each step would do, read from the real world."""
-    report = probe_world(plan, store, endpoints_file)
-    record(store, plan, "probe", "", report.ok, {"fidelity": report.fidelity, **report.counts})
-    show_probe(report, as_json=as_json)
-    raise typer.Exit(int(ExitCode.OK if report.ok else ExitCode.REHEARSAL_FAILED))
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """How often to probe: once, or ``every`` so many seconds, ``times`` in all (None: until
+    Ctrl-C, or until the window begins)."""
+
+    every: float | None = None
+    times: int | None = None
+
+
+def probed(plan: Plan, store: Store, *, as_json: bool, repeat: Repeat | None = None) -> NoReturn:
+    """Level *probe*: what each step would do and needs, read from the real world; and what has
+    changed since the probe before. Of several the exit code is that of the last."""
+    repeat = repeat or Repeat()
+    clock = wiring.real_clock()
+    ahead = plan.window is not None and plan.window.start > clock.now()
+    code = ExitCode.OK
+    with _ended_by_ctrl_c(asked=repeat.every is not None) as wake:
+        for _ in Rounds(
+            clock=clock, wake=wake, every=repeat.every, times=repeat.times,
+            until=plan.window.start if ahead and plan.window is not None else None,
+        ):
+            try:
+                report, drift = _probe_once(plan, store)
+            except RunbookError as fault:
+                if repeat.every is None:
+                    raise
+                # The next round may find it mended.
+                typer.echo(f"error: {fault.message}", err=True)
+                code = fault.exit_code
+                continue
+            code = ExitCode.OK if report.ok else ExitCode.REHEARSAL_FAILED
+            if as_json:
+                typer.echo(probe_json(report, drift, moment=clock.now()))
+            elif repeat.every is None:
+                show_probe(report, drift)
+            else:
+                show_round(report, drift, moment=clock.now())
+    raise typer.Exit(int(code))
+
+
+def _probe_once(plan: Plan, store: Store) -> tuple[ProbeReport, Drift | None]:
+    before = look_back(plan, store.rehearsals())
+    report = probe_world(plan, store)
+    drift = drift_since(before, report)
+    record(store, plan, "probe", "", report.ok, {
+        "fidelity": report.fidelity, **report.counts, "needs": report.needs_counts,
+        "drift": len(drift.changed) if drift is not None else None, "seen": recorded(report),
+    })
+    return report, drift
+
+
+@contextmanager
+def _ended_by_ctrl_c(*, asked: bool) -> Iterator[threading.Event]:
+    """Ctrl-C ends the waiting between two probes, and lets one at work come to its end."""
+    wake = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        wake.set()
+        # A second one ends it at once.
+        signal.signal(number, signal.default_int_handler)
+
+    if not asked:
+        yield wake
+        return
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield wake
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def probe_world(plan: Plan, store: Store, endpoints_file: str = "") -> ProbeReport:

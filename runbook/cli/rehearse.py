@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runbook.cli.options import Json, Plain, RunbookFile, State, Vars
+from runbook.model.duration import parse_duration
+
+if TYPE_CHECKING:
+    from runbook.cli.levels import Repeat
 
 
 class Level(StrEnum):
@@ -56,6 +60,14 @@ def command(
         bool, typer.Option("--yes", "-y", help="staging: ask nothing; gates are answered by the "
                            "rehearsal.")
     ] = False,
+    every: Annotated[
+        str | None,
+        typer.Option("--every", metavar="DURATION", help="probe: again and again, like 1h; a line "
+                     "and what has changed for each, until Ctrl-C or until the window begins."),
+    ] = None,
+    times: Annotated[
+        int | None, typer.Option("--times", min=1, metavar="N", help="With --every: N in all.")
+    ] = None,
     runs: Annotated[
         int, typer.Option("--runs", min=100, help="simulate: so many times.")
     ] = 10_000,
@@ -121,6 +133,7 @@ def command(
         raise typer.BadParameter("--invert, --back and --yes go with --level staging")
     if back and fail:
         raise typer.BadParameter("--fail goes back by itself; leave --back out")
+    repeat = _repeat(level, every, times)
     cover = None
     if faults:
         from runbook.cli.coverage import Wanted
@@ -139,7 +152,7 @@ def command(
     if level is Level.plan:
         levels.offline(plan, store, as_json=json)
     elif level is Level.probe:
-        levels.probed(plan, store, as_json=json)
+        levels.probed(plan, store, as_json=json, repeat=repeat)
     elif cover is not None:
         from runbook.cli.coverage import covered
         from runbook.cli.embedded import sandbox_config
@@ -161,3 +174,21 @@ def command(
             plan, store, file, config, fail=tuple(fail or ()), real_time=real_time,
             plain=plain, as_json=json,
         )
+
+
+def _repeat(level: Level, every: str | None, times: int | None) -> Repeat:
+    from runbook.cli.levels import Repeat
+
+    if every is None:
+        if times is not None:
+            raise typer.BadParameter("--times goes with --every")
+        return Repeat()
+    if level is not Level.probe:
+        raise typer.BadParameter("--every goes with --level probe")
+    try:
+        seconds = parse_duration(every)
+    except ValueError as fault:
+        raise typer.BadParameter(f"--every: {fault}") from fault
+    if seconds < 1:
+        raise typer.BadParameter("--every: at least 1s")
+    return Repeat(seconds, times)

@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from runbook.errors import Errored
 from runbook.kinds._shared import tail
+from runbook.kinds.clock_common import apart
 from runbook.kinds.sql_common import answer
 from runbook.model.duration import format_duration
 from runbook.model.ports import HostReads, Reads
@@ -101,23 +102,11 @@ def memory(here: HostReads, key: str, least: int) -> tuple[bool, str]:
 
 
 def clock(reads: Reads, most: float) -> tuple[bool, str]:
-    controller = reads.on(None)
-    first, there, last = _date(controller), _date(reads.here), _date(controller)
-    # Where it stands before the first look or after the last one, by how much.
-    ahead = max(there - last, first - there, 0.0)
-    way = format_duration(last - first)
-    told = f"within {way}" if not ahead else (
-        f"{format_duration(ahead)} {'ahead' if there > last else 'behind'}"
+    ahead, took = apart(reads.here, reads.on(None))
+    told = f"within {format_duration(took)}" if not ahead else (
+        f"{format_duration(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"
     )
-    return ahead <= most, _enough(told, format_duration(most), ahead <= most)
-
-
-def _date(here: HostReads) -> float:
-    told = here.query("date +%s.%N").stdout.strip()
-    found = re.fullmatch(r"(\d+)(?:\.(\d+))?.*", told)
-    if found is None:
-        raise Errored(f"date says {told!r}")
-    return float(f"{found[1]}.{found[2] or '0'}")
+    return abs(ahead) <= most, _enough(told, format_duration(most), abs(ahead) <= most)
 
 
 def _installed(reads: Reads, name: str) -> dict[str, str]:

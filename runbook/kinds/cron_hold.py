@@ -12,9 +12,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from runbook.errors import Errored, NotFound, Refused
 from runbook.kinds._shared import Names, whose
+from runbook.kinds.needs_common import folder_takes_files, units_can_be_managed
 from runbook.model.actions import Action, RunCommand
 from runbook.model.duration import format_duration
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import HostReads, Reads
 from runbook.model.runbook import Poll
@@ -68,6 +70,7 @@ class _Cron(Kind):
 
     scope: ClassVar[Literal["host", "controller", "either"]] = "host"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
     poll: ClassVar[Poll | None] = Poll(every=1.0, timeout=60.0)
 
@@ -81,6 +84,16 @@ class _Cron(Kind):
                 for name in timers for found in (here.service(name),)
             },
         }
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to rename in the folders of the crontabs, and to manage systemd's units."""
+        if seen is None:
+            return ()
+        folders = dict.fromkeys(map(posixpath.dirname, seen.state["crontabs"]))
+        found = [folder_takes_files(reads.here, folder) for folder in folders]
+        if seen.state["timers"]:
+            found.append(units_can_be_managed(reads.here))
+        return tuple(found)
 
     def _run(self, before: Observation, lines: list[str]) -> tuple[Action, ...]:
         if not lines:
@@ -169,6 +182,12 @@ class CronHold(_Cron):
         ]
         evidence = whose(reads) | {"running": running}
         return Observation(state=state, evidence=evidence, unknown=unknown, at=reads.now())
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        free = [path for path, one in seen.state["crontabs"].items() if one["where"] == "in place"]
+        free += [name for name, one in seen.state["timers"].items()
+                 if one and (one["active"] or one["enabled"])]
+        return tuple(f"{one}: starts jobs → held" for one in free)
 
     def plan(self, before: Observation) -> Planned:
         crontabs, timers = before.state["crontabs"], before.state["timers"]

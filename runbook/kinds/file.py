@@ -36,6 +36,7 @@ class File(Kind):
     name: ClassVar[str] = "file"
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     output_names: ClassVar[dict[str, str]] = {
         "sha256": "digest of the content afterwards; empty where the file was removed"
     }

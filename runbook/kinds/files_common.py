@@ -9,15 +9,20 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.errors import NotFound
+from runbook.errors import NotFound, RunbookError
 from runbook.kinds._rsync import SPOOL
-from runbook.kinds._shared import Names, Plain, sha256, whose
+from runbook.kinds._shared import Names, Plain, sha256, tail, whose
+from runbook.kinds.needs_common import Seen, need, place, version_meets
 from runbook.model.inventory import Host
 from runbook.model.kind import Kind
+from runbook.model.need import Need
+from runbook.model.observation import Observation
 from runbook.model.ports import Reads
 
 COMPARE_TIMEOUT = 6 * 3600.0
 """Seconds after which looking at two trees is given up."""
+
+RSYNC = ">=3.1.3"
 
 # Else a file that changed twice within a second, and has the same size, passes for the same.
 _EXACT_TIME = "--modify-window=-1"
@@ -89,6 +94,34 @@ class TreesKind(Kind):
         source = f"{self.source_host}:{self.source}" if self.source_host else self.source
         target = f"{self.to}:{self.destination}" if self.to else self.destination
         return (shlex.join(["rsync", *self.flags(), source, target]),)
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """rsync 3.1.3 or newer on both hosts, and a login from the one to the other."""
+        here, other = reads.here, self.source_host or self.to
+        found = [version_meets(here, "rsync", RSYNC)]
+        if other is None:
+            return tuple(found)
+        try:
+            there = reads.on(other)
+            evidence = self.ways(reads)
+        except RunbookError as fault:
+            return (*found, Need(what=f"{other} can be asked", ok=None, seen=fault.message))
+
+        def look() -> Seen:
+            done = here.query(
+                shlex.join([*self.shell(evidence), evidence["remote"]["login"], "true"])
+            )
+            return Seen(done.exit_code == 0, tail(done.stderr) or "yes")
+
+        return (
+            *found, version_meets(there, "rsync", RSYNC, where=f" on {other}"),
+            need(
+                f"a login at {other} works from here by itself", look,
+                made_by=(*place(here), *place(there)),
+                hint="a key without a password for this user, and the other's host key among its "
+                "known hosts",
+            ),
+        )
 
     def flags(self) -> list[str]:
         """What rsync is told beside the two ends, here and wherever it is previewed."""

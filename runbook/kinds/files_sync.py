@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.errors import Errored
+from runbook.errors import Errored, RunbookError
 from runbook.kinds._files_scripts import (
     Ends,
     carry,
@@ -21,9 +22,11 @@ from runbook.kinds._files_scripts import (
 from runbook.kinds._rsync import SPOOL
 from runbook.kinds._shared import Duration, Plain, tail
 from runbook.kinds.files_common import COMPARE_TIMEOUT, TreesKind, complaint, is_remote, size
+from runbook.kinds.needs_common import folder_takes_files, room_for
 from runbook.model.actions import Action, RunCommand
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
-from runbook.model.ports import Reads
+from runbook.model.ports import HostReads, Reads
 
 
 class FilesSync(TreesKind):
@@ -167,6 +170,30 @@ class FilesSync(TreesKind):
             state=found.state or {"differences": count}, evidence=evidence, at=reads.now()
         )
 
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """rsync 3.1.3 or newer on both hosts, and a login from the one to the other; a destination
+        that takes files, with room for what comes over."""
+        found = super().needs(reads, seen)
+        if seen is None or not seen.evidence["differences"] or is_remote(self.destination):
+            return found
+        try:
+            there = reads.on(self.to) if self.to is not None else reads.here
+            folder = _above(there, self.destination)
+        except RunbookError as fault:
+            what = f"{self.destination} takes files"
+            return (*found, Need(what=what, ok=None, seen=fault.message))
+        return (
+            *found, folder_takes_files(there, folder),
+            room_for(there, folder, seen.evidence["bytes"], f"what comes to {self.destination}"),
+        )
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        told = seen.evidence
+        return (
+            f"{self.destination}: {told['files']} files, {size(told['bytes'])}, would come over; "
+            f"{told['differences']} differences", *told["sample"][:3],
+        )
+
     def plan(self, before: Observation) -> Planned:
         seen = before.evidence
         if seen.get("differences") == 0 and (self.back == "restore" or seen.get("noted")):
@@ -267,6 +294,18 @@ class FilesSync(TreesKind):
 
     def _what(self) -> str:
         return f"rsync could not compare {self.source} with {self.destination}"
+
+
+def _above(there: HostReads, path: str) -> str:
+    """The folder that a path will be made in: the last of it that is there. Raises Errored."""
+    found = there.query(
+        f"d={shlex.quote(path)}\n"
+        'until [ -d "$d" ]; do case $d in */?*) d=${d%/*} d=${d:-/} ;; *) d=. ;; esac; done\n'
+        'cd -- "$d" && pwd -P'
+    ).stdout.strip()
+    if not found:
+        raise Errored(f"where {path} would be made cannot be seen")
+    return found
 
 
 class _Found:

@@ -25,6 +25,7 @@ class GateApprove(Kind):
     by_keys: ClassVar[bool] = True
     asks: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 60.0
     estimate_undo: ClassVar[float | None] = 0.0
     example: ClassVar[str] = """\

@@ -9,9 +9,11 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from runbook.errors import Errored, Refused
-from runbook.kinds._shared import Duration, Plain, whose
+from runbook.kinds._shared import Duration, Plain, tail, whose
+from runbook.kinds.needs_common import Seen, need, place
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -41,6 +43,7 @@ class HaproxyServer(Kind):
     name: ClassVar[str] = "haproxy.server"
     scope: ClassVar[Literal["host", "controller", "either"]] = "host"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.5
     poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=10.0)
     example: ClassVar[str] = """\
@@ -106,6 +109,26 @@ class HaproxyServer(Kind):
                 hint=done.stdout.strip()[:200] or "see `show servers state`",
             )
         return Observation(state=found, evidence=whose(reads), at=reads.now())
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """A runtime socket of level admin, and socat or nc to speak to it."""
+        here = reads.here
+
+        def look() -> Seen:
+            told = here.query(self._ask() + "echo 'show cli level' | say")
+            level = told.stdout.strip()
+            if told.exit_code != 0 or not level:
+                raise Errored(tail(told.stderr) or f"{self.socket} does not answer")
+            return Seen(level == "admin", f"its level is {level}", fact=level)
+
+        return (need(
+            f"{self.socket} takes commands that change", look, made_by=place(here),
+            hint="`stats socket … level admin` in HAProxy's configuration; socat on the host",
+        ),)
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        return tuple(f"{self.backend}/{name}: {seen.state[name]} → {state}"
+                     for name, state in self._wanted.items() if seen.state[name] != state)
 
     def plan(self, before: Observation) -> Planned:
         changes = {n: s for n, s in self._wanted.items() if before.state[n] != s}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, ConfigDict, Field
 
+from runbook.errors import Errored
 from runbook.kinds._shared import VIA_HELP, CheckKind, Duration, Names, Numbers, via_or_from
+from runbook.kinds.needs_common import Seen, need
 from runbook.model.duration import format_duration
+from runbook.model.need import ANY_STEP, Need
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import HttpResponse, Reads
 
@@ -108,6 +113,12 @@ class HttpCheck(CheckKind):
         told = f"{len(bad)} of {len(samples)} answers are not as expected: " + "; ".join(faults[:3])
         return Verdict(ok=False, seen=told, outputs=outputs)
 
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """Of an `https` URL a certificate that outlasts the window, by two weeks at best."""
+        if not self.verify_tls or urlsplit(self.url).scheme.lower() != "https":
+            return ()
+        return tuple(self._certificate(reads, via) for via in self.via or (None,))
+
     def preview(self) -> tuple[str, ...]:
         allowed = " or ".join(map(str, self.status))
         line = f"{self.method} {self.url}: {allowed}"
@@ -129,6 +140,34 @@ class HttpCheck(CheckKind):
             "excerpt": answer.body[:_EXCERPT] if faults else "",
         }
 
+    def _certificate(self, reads: Reads, via: str | None) -> Need:
+        url = urlsplit(self.url)
+        name = url.hostname or ""
+        where = f" as {via} sees it" if via else ""
+
+        def look() -> Seen:
+            host, port = name, url.port or 443
+            if self.connect_to is not None:
+                given = urlsplit(f"//{_bracketed(self.connect_to)}")
+                host, port = given.hostname or host, given.port or port
+            found = reads.net.certificate(
+                host, port, name=name, timeout=self.timeout, via=via
+            )
+            if not found.not_after:
+                raise Errored(found.error or "no certificate")
+            until = datetime.fromtimestamp(found.not_after, UTC).strftime("%Y-%m-%d")
+            if found.error:
+                return Seen(False, f"until {until}: {found.error}", fact=until)
+            return Seen(True, f"by {found.issuer}, until {until}", fact=until,
+                        ends=found.not_after)
+
+        found = need(
+            f"the certificate of {name} is good{where}", look,
+            hint="renew it, and see that the server has loaded it",
+        )
+        # A server that an earlier step starts shows none yet.
+        return found if found.ok is not None else found.model_copy(update={"made_by": (ANY_STEP,)})
+
     def _faults(self, answer: HttpResponse) -> list[str]:
         if answer.status == 0:
             return [answer.error or "no answer"]
@@ -149,6 +188,11 @@ class HttpCheck(CheckKind):
         if self.max_ms is not None and answer.elapsed * 1000 > self.max_ms:
             faults.append(f"it took {format_duration(answer.elapsed)}")
         return faults
+
+
+def _bracketed(place: str) -> str:
+    """An IPv6 address as a URL has it."""
+    return f"[{place}]" if place.count(":") > 1 and not place.startswith("[") else place
 
 
 def _words(sample: dict[str, Any]) -> str:

@@ -8,16 +8,19 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds._mysql_needs import FREEZING, may
 from runbook.kinds.mysql_common import FREEZE, execute, on_machine, state
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 
 
 class _ReadOnly(Kind):
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.3
 
     database: DatabaseName = Field(description="The server, as declared under `databases:`.")
@@ -31,6 +34,15 @@ class _ReadOnly(Kind):
             state={"read_only": seen["read_only"]}, evidence={"role": seen["role"]},
             at=reads.now(),
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The privileges RELOAD and READ_ONLY ADMIN (or SUPER)."""
+        return (may(reads, self.database, "switch writes off and on", FREEZING),)
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        words = ("takes writes", "refuses writes")
+        now = bool(seen.state["read_only"])
+        return (f"{self.database}: {words[now]} → {words[not now]}",)
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Read-only or not, as it was."""

@@ -9,12 +9,14 @@ from pydantic import Field
 from runbook.errors import Errored, Refused
 from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds._dead_mans_switch import disarm, present
+from runbook.kinds._mysql_needs import LEADING, follows, may, same_version
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.mysql_common import execute, follow, lacks, own_since, state, wait_for
 from runbook.kinds.mysql_compare import DIALECT
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -45,6 +47,13 @@ class MysqlCatchUp(CheckKind):
 
     def databases(self) -> tuple[str, ...]:
         return (self.primary, self.replica)
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """A replica of the same series that replays and is not far behind."""
+        return (
+            same_version(reads, self.primary, self.replica),
+            follows(reads, self.replica, self.primary),
+        )
 
     def observe(self, reads: Reads) -> Observation:
         first = state(server(reads, self.primary, "mysql"))
@@ -84,6 +93,7 @@ class MysqlPromote(Kind):
     name: ClassVar[str] = "mysql.promote"
     may_lose: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.5
     estimate_undo: ClassVar[float | None] = 5.0
     poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=30.0)
@@ -112,6 +122,20 @@ class MysqlPromote(Kind):
                       "switch": one["role"] == "replica" and present(
                           reads, old.database, run_of(reads))},
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The privileges RELOAD and REPLICATION SLAVE ADMIN (or SUPER); a replica of the same
+        series that replays and is not far behind."""
+        if seen is not None and seen.state["role"] == "primary":
+            return ()
+        return (
+            may(reads, self.database, "promote it", LEADING),
+            same_version(reads, self.database, self.old),
+            follows(reads, self.database, self.old),
+        )
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        return (f"{self.database}: {seen.state['role']} → primary",)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["role"] == "primary":
@@ -205,6 +229,7 @@ class MysqlRejoin(Kind):
 
     name: ClassVar[str] = "mysql.rejoin"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
     poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=60.0)
     example: ClassVar[str] = """\
@@ -226,6 +251,10 @@ class MysqlRejoin(Kind):
             state={"of": own["of"]}, at=reads.now(),
             evidence={"own": own, "leader": state(leader), "primary": packed(leader.database)},
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The privileges RELOAD and REPLICATION SLAVE ADMIN (or SUPER)."""
+        return (may(reads, self.database, "let it follow another", LEADING),)
 
     def plan(self, before: Observation) -> Planned:
         own, leader = before.evidence["own"], before.evidence["leader"]

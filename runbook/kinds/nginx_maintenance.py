@@ -13,8 +13,10 @@ from pydantic import Field
 from runbook.errors import Errored, Refused
 from runbook.kinds._files import observe_file, put, put_back
 from runbook.kinds._shared import Duration, Names, Plain, tail, whose
+from runbook.kinds.needs_common import place
 from runbook.model.actions import Action, FileContent
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import HttpResponse, Reads
 from runbook.model.runbook import Poll
@@ -52,6 +54,7 @@ class NginxMaintenance(Kind):
     name: ClassVar[str] = "nginx.maintenance"
     scope: ClassVar[Literal["host", "controller", "either"]] = "host"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 2.0
     poll: ClassVar[Poll | None] = Poll(every=0.2, timeout=10.0)
     output_names: ClassVar[dict[str, str]] = {
@@ -112,6 +115,28 @@ class NginxMaintenance(Kind):
             "broken": broken, "honoured": honours(done.stdout, self.flag), "answers": answers,
         }
         return found.model_copy(update={"evidence": found.evidence | evidence})
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """A configuration without faults that honours the flag, and a folder that takes it."""
+        if seen is None or self.pages == "hidden":
+            return ()
+        made_by, broken = place(reads.here), str(seen.evidence["broken"])
+        honoured = Need(
+            what=f"nginx looks for {self.flag}",
+            ok=None if broken else bool(seen.evidence["honoured"]),
+            seen=broken or f"an `if (-f {self.flag})` in its configuration", made_by=made_by,
+        )
+        if honoured.ok is False:
+            return (honoured.model_copy(update={
+                "seen": f"its configuration has no `if (-f {self.flag})`",
+                "hint": "`runbook explain nginx.maintenance` shows what it has to say",
+            }),)
+        return (honoured,)
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        words = ("the site", "the fallback pages")
+        now = bool(seen.state["exists"])
+        return tuple(f"{url}: {words[now]} → {words[not now]}" for url in self.url)
 
     def plan(self, before: Observation) -> Planned:
         exists = before.state["exists"]

@@ -6,9 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from runbook.kinds.needs_common import Seen, need
 from runbook.kinds.sql_common import DatabaseName, answer
 from runbook.model.actions import Action, ExecuteSql
 from runbook.model.kind import Kind
+from runbook.model.need import Need, coming, in_database
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -18,6 +20,7 @@ class _Pool(Kind):
     """What both share."""
 
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.5
     poll: ClassVar[Poll | None] = Poll(every=0.02, timeout=10.0)
 
@@ -35,6 +38,37 @@ class _Pool(Kind):
         found = next((row for row in shown if row["name"] == self.pool), None)
         paused = None if found is None else bool(int(found["paused"]))
         return Observation(state={"paused": paused}, at=reads.now())
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """A user of the console among its `admin_users`, and a pool that pools by transaction."""
+        made_by = (in_database(self.console), coming(self.console))
+        return (
+            need(f"{self.console} takes our PAUSE and RESUME", lambda: self._admin(reads),
+                 made_by=made_by, hint="name the user under admin_users of PgBouncer"),
+            need(f"{self.pool} pools by transaction", lambda: self._pooling(reads),
+                 made_by=made_by, hint="pool_mode = transaction: else a pause waits until every "
+                 "client has gone"),
+        )
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        paused = seen.state["paused"]
+        return (f"{self.pool}: {_word(paused)} → {_word(not paused)}",)
+
+    def _admin(self, reads: Reads) -> Seen:
+        console = reads.database(self.console)
+        user, admins = console.database.user, _setting(reads, self.console, "admin_users")
+        if user is None:
+            return Seen(None, f"no `user` is given; admin_users: {admins}")
+        names = [name.strip() for name in admins.split(",")]
+        return Seen(user in names, f"admin_users: {admins}")
+
+    def _pooling(self, reads: Reads) -> Seen:
+        shown = answer(reads.database(self.console), "SHOW DATABASES").dicts()
+        found = next((row for row in shown if row["name"] == self.pool), None)
+        if found is None:
+            return Seen(False, f"there is no {self.pool}")
+        mode = str(found.get("pool_mode") or _setting(reads, self.console, "pool_mode"))
+        return Seen(mode in {"transaction", "statement"}, f"pool_mode: {mode}", fact=mode)
 
     def _execute(self, verb: str) -> ExecuteSql:
         return ExecuteSql(
@@ -59,6 +93,11 @@ class _Pool(Kind):
 
 
 _VERB = {True: "PAUSE", False: "RESUME"}
+
+
+def _setting(reads: Reads, console: str, name: str) -> str:
+    shown = answer(reads.database(console), "SHOW CONFIG").dicts()
+    return str(next((row["value"] for row in shown if row["key"] == name), "") or "")
 
 
 def _word(paused: bool) -> str:

@@ -6,9 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from runbook.kinds._postgres_needs import follows, same_version, sees_writers
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.postgres_common import lsn, standing, still_writing, writers
 from runbook.kinds.sql_common import DatabaseName, answer, server
+from runbook.model.need import Need
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -34,6 +36,10 @@ class PostgresDrain(CheckKind):
 
     def databases(self) -> tuple[str, ...]:
         return (self.database,)
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to see who writes."""
+        return (sees_writers(reads, self.database),)
 
     def observe(self, reads: Reads) -> Observation:
         postgres = server(reads, self.database, "postgres")
@@ -74,6 +80,13 @@ class PostgresCatchUp(CheckKind):
 
     def databases(self) -> tuple[str, ...]:
         return (self.primary, self.standby)
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """Both sides of one major version, and the standby streams and is not far behind."""
+        return (
+            same_version(reads, self.primary, self.standby),
+            follows(reads, self.standby, self.primary),
+        )
 
     def observe(self, reads: Reads) -> Observation:
         leader = server(reads, self.primary, "postgres")

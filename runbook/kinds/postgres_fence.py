@@ -8,10 +8,12 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import disarm
+from runbook.kinds._postgres_needs import follows, machine
 from runbook.kinds.postgres_common import lsn, may_as_root, seal, standing, unseal
 from runbook.kinds.sql_common import DatabaseName, answer, packed, run_of, server, unpacked
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -36,6 +38,7 @@ class PostgresFence(Kind):
 
     name: ClassVar[str] = "postgres.fence"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
     poll: ClassVar[Poll | None] = Poll(every=0.01, timeout=60.0)
     output_names: ClassVar[dict[str, str]] = {"lsn": "where its last record begins"}
@@ -74,6 +77,16 @@ class PostgresFence(Kind):
             },
             at=reads.now(),
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The server's programs and files on its machine, or the right to its systemd unit; a
+        standby that streams and is not far behind."""
+        if seen is not None and seen.evidence["role"] == "stopped":
+            return ()
+        return (*machine(reads, self.database), follows(reads, self.standby, self.database))
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        return (f"{self.database}: runs → stopped, and marked as one that takes no writes",)
 
     def plan(self, before: Observation) -> Planned:
         own = before.evidence["role"]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds._postgres_needs import may_freeze, sees_writers
 from runbook.kinds.postgres_common import (
     FREEZE,
     back_to,
@@ -19,6 +20,7 @@ from runbook.kinds.postgres_common import (
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action, ExecuteSql
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -28,6 +30,7 @@ class _ReadOnlyDefault(Kind):
     """What both share: the server-wide default that new transactions are read-only."""
 
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.2
     poll: ClassVar[Poll | None] = Poll(every=0.01, timeout=10.0)
 
@@ -42,6 +45,15 @@ class _ReadOnlyDefault(Kind):
             state=seen.frozen, evidence={"role": seen.role, "sockets": seen.sockets},
             at=reads.now(),
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to `ALTER SYSTEM` and to reload."""
+        return (may_freeze(reads, self.database),)
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        words = ("takes writes", "refuses writes")
+        now = bool(seen.state["read_only"])
+        return (f"{self.database}: {words[now]} → {words[not now]}",)
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what ``ALTER SYSTEM`` had said before, or nothing where it had said nothing."""
@@ -84,6 +96,11 @@ class PostgresFreeze(_ReadOnlyDefault, Leased):
         if self.drained:
             more["writers"] = writers(postgres)[:20]
         return seen.model_copy(update={"evidence": seen.evidence | more})
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to `ALTER SYSTEM` and to reload; with `drained`, to see who writes."""
+        more = (sees_writers(reads, self.database),) if self.drained else ()
+        return (*super().needs(reads, seen), *more)
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "standby":

@@ -8,6 +8,13 @@ from pydantic import Field
 
 from runbook.errors import Errored, Refused
 from runbook.kinds._compare import Found, Walk, missing
+from runbook.kinds._postgres_needs import (
+    follows,
+    machine,
+    may_promote,
+    room_for_clients,
+    same_version,
+)
 from runbook.kinds.postgres_common import (
     FREEZE,
     PATIENCE,
@@ -29,6 +36,7 @@ from runbook.kinds.sql_common import DatabaseName, answer, packed, server, unpac
 from runbook.model.actions import Action, ExecuteSql
 from runbook.model.database import Database
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -72,6 +80,7 @@ class PostgresPromote(Kind):
 
     name: ClassVar[str] = "postgres.promote"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 1.0
     estimate_undo: ClassVar[float | None] = 10.0
     may_lose: ClassVar[bool] = True
@@ -112,6 +121,21 @@ class PostgresPromote(Kind):
         if own == "primary" and other.role != "standby":
             evidence["files"] = other.files or control_file(reads, old.database)
         return Observation(state={"role": own}, evidence=evidence, at=reads.now())
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to promote; both sides of one major version; a standby that streams, is not
+        far behind, and takes as many connections as the old side has now."""
+        if seen is not None and seen.state["role"] == "primary":
+            return ()
+        return (
+            may_promote(reads, self.database),
+            same_version(reads, self.database, self.old),
+            follows(reads, self.database, self.old),
+            room_for_clients(reads, self.database, self.old),
+        )
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        return (f"{self.database}: {seen.state['role']} → primary",)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["role"] == "primary":
@@ -249,6 +273,7 @@ class PostgresRejoin(Kind):
 
     name: ClassVar[str] = "postgres.rejoin"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 2.0
     poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=60.0)
     example: ClassVar[str] = """\
@@ -275,6 +300,10 @@ class PostgresRejoin(Kind):
             evidence={"database": packed(own.database), "primary": packed(leader.database)},
             at=reads.now(),
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The server's programs and files on its machine, or the right to its systemd unit."""
+        return machine(reads, self.database)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["follows"]:

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds._redis_needs import FREEZING, may
 from runbook.kinds.redis_common import NOBODY, cli, demand, demanded, role
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 
@@ -20,6 +22,7 @@ class _Demand(Kind):
     """What both share: the number of replicas that must be there for a write."""
 
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.2
 
     database: DatabaseName = Field(description="The server, as declared under `databases:`.")
@@ -33,6 +36,15 @@ class _Demand(Kind):
             state={"demanded": demanded(redis)}, evidence={"role": role(redis)["role"]},
             at=reads.now(),
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to `CONFIG SET min-replicas-to-write`, as `ACL DRYRUN` tells."""
+        return (may(reads, self.database, "switch writes off and on", FREEZING),)
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        words = ("takes writes", "refuses writes")
+        now = seen.state["demanded"] >= NOBODY
+        return (f"{self.database}: {words[now]} → {words[not now]}",)
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what was demanded before."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._compare import Found, missing
 from runbook.kinds._dead_mans_switch import disarm, present
+from runbook.kinds._redis_needs import LEADING, follows, may, same_version
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.redis_common import (
     NOBODY,
@@ -25,6 +26,7 @@ from runbook.kinds.redis_compare import KeyWalk
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Loss, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 from runbook.model.runbook import Poll
@@ -51,6 +53,13 @@ class RedisCatchUp(CheckKind):
 
     def databases(self) -> tuple[str, ...]:
         return (self.primary, self.replica)
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """A replica of the same major version that is connected and not far behind."""
+        return (
+            same_version(reads, self.primary, self.replica),
+            follows(reads, self.replica, self.primary),
+        )
 
     def observe(self, reads: Reads) -> Observation:
         first = role(server(reads, self.primary, "redis"))
@@ -92,6 +101,7 @@ class RedisPromote(Kind):
     name: ClassVar[str] = "redis.promote"
     may_lose: ClassVar[bool] = True
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 0.5
     estimate_undo: ClassVar[float | None] = 5.0
     poll: ClassVar[Poll | None] = Poll(every=0.05, timeout=30.0)
@@ -118,6 +128,20 @@ class RedisPromote(Kind):
             "switch": one["role"] == "replica" and present(reads, old.database, run_of(reads)),
         }
         return Observation(state={"role": one["role"]}, evidence=evidence, at=reads.now())
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to `REPLICAOF`, as `ACL DRYRUN` tells; a replica of the same major version
+        that is connected and not far behind."""
+        if seen is not None and seen.state["role"] == "primary":
+            return ()
+        return (
+            may(reads, self.database, "promote it", LEADING),
+            same_version(reads, self.database, self.old),
+            follows(reads, self.database, self.old),
+        )
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        return (f"{self.database}: {seen.state['role']} → primary",)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["role"] == "primary":
@@ -186,6 +210,7 @@ class RedisRejoin(Kind):
 
     name: ClassVar[str] = "redis.rejoin"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     estimate: ClassVar[float] = 2.0
     poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=60.0)
     example: ClassVar[str] = """\
@@ -208,6 +233,10 @@ class RedisRejoin(Kind):
             evidence={"place": place(leader.database), "linked": own["offset"] >= 0,
                       "leader": role(leader)["role"]},
         )
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to `REPLICAOF`, as `ACL DRYRUN` tells."""
+        return (may(reads, self.database, "let it follow another", LEADING),)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["of"] == before.evidence["place"]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from runbook.kinds._shared import Plain, sha256
+from runbook.kinds.needs_common import first_word
 from runbook.kinds.shell import CommandKind
 from runbook.model.observation import Observation
 from runbook.model.ports import Reads
@@ -72,6 +73,9 @@ class Script(CommandKind):
         if self.interpreter in _SHELLS:
             return f"set -- {args}\n{script}" if self.args else str(script)
         return _carried(str(script), f'{self.interpreter} "$RUNBOOK_DIR/script" {args}'.rstrip())
+
+    def program(self) -> str:
+        return first_word(self.interpreter)
 
     def preview(self) -> tuple[str, ...]:
         return (shlex.join([*shlex.split(self.interpreter), self.source, *self.args]),)

@@ -7,11 +7,14 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.kinds._shared import Plain, whose
+from runbook.errors import Errored
+from runbook.kinds._shared import Plain, tail, whose
+from runbook.kinds.needs_common import Seen, need, place, units_can_be_managed
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
-from runbook.model.ports import Reads
+from runbook.model.ports import HostReads, Reads
 
 _VERB = {"started": "start", "stopped": "stop", "restarted": "restart", "reloaded": "reload"}
 
@@ -81,6 +84,31 @@ class Service(Kind):
         told = "; ".join(faults) or _words(state)
         return Verdict(ok=not faults, seen=f"{self.service}: {told}")
 
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """A unit that systemd can load and do this with, and the right to manage units: being root,
+        or polkit's yes."""
+        here = reads.here
+        unit = need(
+            f"systemd can do this with {self.service}", lambda: self._unit(here),
+            made_by=place(here), hint=f"see `systemctl cat {self.service}`",
+        )
+        return unit, units_can_be_managed(here)
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        if not seen.state.get("exists"):
+            return ()
+        lines = []
+        running = "running" if seen.state["active"] else "stopped"
+        if self.state in {"started", "stopped"}:
+            after = "running" if self.state == "started" else "stopped"
+            lines += [f"{self.service}: {running} → {after}"] if after != running else []
+        elif self.state is not None:
+            lines.append(f"{self.service}: {running} → running, {self.state}")
+        if self.enabled is not None and self.enabled != seen.state["enabled"]:
+            words = ("does not start at boot", "starts at boot")
+            lines.append(f"{self.service}: {words[not self.enabled]} → {words[self.enabled]}")
+        return tuple(lines)
+
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly: running or not, started at boot or not, as it was before."""
         if not before.state.get("exists"):
@@ -96,6 +124,22 @@ class Service(Kind):
         boot = {None: [], True: ["enable"], False: ["disable"]}[self.enabled]
         verbs = boot + ([_VERB[self.state]] if self.state else [])
         return tuple(f"systemctl {verb} {self.service}" for verb in verbs)
+
+    def _unit(self, here: HostReads) -> Seen:
+        told = here.query(
+            f"systemctl show -p LoadState,CanReload,UnitFileState {shlex.quote(self.service)}"
+        )
+        facts = dict(line.partition("=")[::2] for line in told.stdout.splitlines())
+        loaded = facts.get("LoadState", "")
+        if told.exit_code != 0 or not loaded:
+            raise Errored(tail(told.stderr) or "systemctl gives no answer")
+        if loaded != "loaded":
+            return Seen(False, f"the unit is {loaded.replace('-', ' ')}", fact=loaded)
+        if self.state == "reloaded" and facts.get("CanReload") == "no":
+            return Seen(False, "it knows no reload", fact=loaded)
+        if self.enabled and facts.get("UnitFileState") == "static":
+            return Seen(False, "it is static: it cannot be enabled", fact=loaded)
+        return Seen(True, loaded, fact=loaded)
 
     def _command(self, before: Observation, verbs: list[str]) -> RunCommand:
         unit = shlex.quote(self.service)

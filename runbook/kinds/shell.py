@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from runbook.kinds._shared import SHOWN, Command, Numbers, Plain, holds, seen, sha256, tail, whose
+from runbook.kinds.needs_common import Seen, first_word, need, place, program_is_there
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
+from runbook.model.need import Need
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import Reads
 
@@ -112,6 +114,31 @@ class CommandKind(Kind):
         ) else [f"`{self.done_when}` gave {after.evidence.get('done_when')}"]
         return Verdict(ok=False, seen=f"it ran, but {missing[0]}", outputs=outputs)
 
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The folder it runs in, and the program that it begins with; the host's shell has to find
+        no error in the command."""
+        here, found = reads.here, []
+        if self.cwd is not None:
+            folder = self.cwd
+
+            def look() -> Seen:
+                there = here.file(folder)
+                return Seen(there.kind in {"directory", "link"}, there.kind or "it does not exist")
+
+            found.append(need(
+                f"there is the folder {folder} to run in", look, made_by=place(here),
+                hint="make it, or mend `cwd`",
+            ))
+        program = self.program()
+        # A path that begins elsewhere is looked for from there.
+        if program and ("/" not in program or program.startswith("/")):
+            found.append(program_is_there(here, program))
+        return tuple(found)
+
+    def program(self) -> str:
+        """The program that it runs, where that is sure; else empty."""
+        return ""
+
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """By the step's own `undo:` command; without one it cannot be undone."""
         if before.state.get("done") is True:
@@ -164,6 +191,9 @@ class Shell(CommandKind):
 
     def text(self, before: Observation) -> str:
         return self.command
+
+    def program(self) -> str:
+        return first_word(self.command)
 
     def preview(self) -> tuple[str, ...]:
         lines = [f"$ {line}" for line in self.command.rstrip("\n").splitlines()]

@@ -38,6 +38,7 @@ class Template(Kind):
     name: ClassVar[str] = "template"
     scope: ClassVar[Literal["host", "controller", "either"]] = "either"
     idempotent: ClassVar[bool] = True
+    contained: ClassVar[bool] = True
     output_names: ClassVar[dict[str, str]] = {"sha256": "digest of the content afterwards"}
     example: ClassVar[str] = """\
 - id: point-app-at-new-database

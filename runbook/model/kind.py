@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from runbook.model.actions import Action
 from runbook.model.dns import Change, RRset
+from runbook.model.need import Need
 from runbook.model.observation import (
     Heartbeat,
     Irreversible,
@@ -74,6 +75,10 @@ class Kind(BaseModel):
     """Kinds of steps whose undo its own undo waits after, see :meth:`back_pause`; without one of
     them behind it there is nothing to wait for."""
 
+    contained: ClassVar[bool] = False
+    """Its actions change what it observes and nothing else: nothing that another step needs
+    (:meth:`needs`) comes about by it. A command may do anything, and is not."""
+
     wants_heartbeat: ClassVar[bool] = False
     """Whether :meth:`heartbeat` may give one."""
 
@@ -118,6 +123,24 @@ class Kind(BaseModel):
     def heartbeat(self, before: Observation) -> Heartbeat | None:
         """Pure. The sign of life that has to be given for as long as the step stands."""
         return None
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """What it will rely on when it acts, beyond what ``observe`` would fail without: rights,
+        room, versions, neighbours. ``seen``: what ``observe`` has just given; None: it could not.
+
+        Reads, and never writes. Asked by a probe alone, which may come weeks before the run; so
+        it says of each need which earlier steps may bring it about (``made_by``). It never raises
+        for what cannot be asked: that need is unknown.
+
+        A docstring of a kind's own is shown by ``runbook explain``."""
+        return ()
+
+    def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
+        """What its actions would change now, for a person: a line each, *what: before → after*.
+
+        Reads, and never writes; raises Errored. Asked by a probe alone, where there are actions.
+        Empty: the actions say enough, as changes of DNS do."""
+        return ()
 
     def local_files(self) -> tuple[str, ...]:
         """Files of the runbook's folder that decide behaviour; the plan's digest covers them."""

@@ -81,6 +81,14 @@ class HostReads(Protocol):
     def service(self, name: str, *, run_as: str | None = None) -> ServiceState: ...
 
 
+class UpdateRight(_Frozen):
+    """Whether record sets may be changed by us. ``may`` None: only a change would show it."""
+
+    may: bool | None
+    seen: str
+    hint: str = ""
+
+
 class DnsReads(Protocol):
     """Questions to name servers."""
 
@@ -105,6 +113,17 @@ class DnsReads(Protocol):
 
     def resolve(self, resolver: str, name: str, rtype: str) -> Answer:
         """What a recursive resolver (``address[:port]``) says; never raises."""
+
+    def cached(self, resolver: str, name: str, rtype: str) -> Answer:
+        """What a resolver holds already: it is asked not to look further (RFC 1035 section 4.1.1,
+        RD clear), so that nothing comes into its cache by the question. Never raises."""
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        """Whether these changes of a zone would be let through, without changing anything.
+
+        RFC 2136: by an update that removes from each set a record it does not have, guarded by
+        the set as it was: the server judges the right to it, and can do nothing. By an API: only
+        that the key may read. Raises Errored."""
 
 
 class HttpResponse(_Frozen):

@@ -39,6 +39,11 @@ done
 exec "$@"
 """
 
+_PKCHECK = """#!/bin/sh
+# pkcheck of a sandbox host: every user may start and stop its services.
+exit 0
+"""
+
 _SSH = """#!/bin/sh
 # ssh of a sandbox host: runs the command in the other host's folder and environment.
 while [ $# -gt 0 ]; do
@@ -118,7 +123,7 @@ def make_host(
 
 def _write_shims(folder: Path) -> None:
     sources = Path(__file__).parent / "shims"
-    scripts = {"sudo": _SUDO, "ssh": _SSH}
+    scripts = {"sudo": _SUDO, "ssh": _SSH, "pkcheck": _PKCHECK}
     wanted = ["systemctl"] + ([] if shutil.which("rsync") else ["rsync"])
     for name in wanted:
         scripts[name] = _PYTHON_SHIM.format(

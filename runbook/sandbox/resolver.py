@@ -1,7 +1,8 @@
 """A caching resolver in this process, on the run's clock: it shows what users would still see.
 
 It keeps answers exactly as long as their TTL says (RFC 2181 section 8), negative ones by RFC 2308,
-and gives them with the TTL that is left. It asks the given upstream of each zone and nobody else.
+and gives them with the TTL that is left. It asks the given upstream of each zone and nobody else;
+a question without RD is answered from what it has alone.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class CachingResolver(DnsServer):
             response.set_rcode(dns.rcode.NOTIMP)
         else:
             question = query.question[0]
-            self._resolve(question.name.canonicalize(), question.rdtype, response)
+            further = bool(query.flags & dns.flags.RD)
+            self._resolve(question.name.canonicalize(), question.rdtype, response, further)
         if tcp:
             return [response.to_wire(max_size=65535)]
         size = max(512, query.payload) if query.edns >= 0 else 512
@@ -92,9 +94,13 @@ class CachingResolver(DnsServer):
         name: dns.name.Name,
         rdtype: dns.rdatatype.RdataType,
         response: dns.message.Message,
+        further: bool,
     ) -> None:
         for _ in range(_MAX_CHAIN):
-            found = self._static(name, rdtype) or self._lookup(name, rdtype)
+            found = self._static(name, rdtype) or self._kept(name, rdtype)
+            if found is None and not further:
+                return
+            found = found or self._fetch(name, rdtype)
             if found is None:
                 response.set_rcode(dns.rcode.SERVFAIL)
                 return
@@ -119,8 +125,8 @@ class CachingResolver(DnsServer):
         rrset = dns.rrset.from_text(name, _STATIC_TTL, dns.rdataclass.IN, rdtype, address)
         return _Cached(rrset, dns.rcode.NOERROR, None, forever)
 
-    def _lookup(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> _Cached | None:
-        """From the cache, else from upstream; None when nobody answers."""
+    def _kept(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> _Cached | None:
+        """From the cache; None where it does not hold it, or not any more."""
         now = self._clock.now()
         with self._lock:
             for wanted in (rdtype, dns.rdatatype.CNAME):
@@ -129,9 +135,10 @@ class CachingResolver(DnsServer):
                     kept.rrset is not None or wanted == rdtype
                 ):
                     return kept
-        return self._fetch(name, rdtype)
+        return None
 
     def _fetch(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> _Cached | None:
+        """From upstream; None when nobody answers."""
         zones = [zone for zone in self._upstreams if name.is_subdomain(zone)]
         if not zones:
             return None

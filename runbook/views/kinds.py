@@ -41,8 +41,8 @@ def summary(kind: type[Kind]) -> str:
 def describe(kind: type[Kind]) -> dict[str, Any]:
     """JSON values: all there is to know of one kind.
 
-    ``kind summary text scope check idempotent undo poll estimate outputs example`` and ``keys``,
-    each with ``key type required default description``.
+    ``kind summary text scope check idempotent undo needs poll estimate outputs example`` and
+    ``keys``, each with ``key type required default description``.
     """
     _, _, text = _documentation(kind).partition("\n")
     return {
@@ -53,6 +53,7 @@ def describe(kind: type[Kind]) -> dict[str, Any]:
         "check": kind.check,
         "idempotent": kind.idempotent,
         "undo": undo_text(kind),
+        "needs": needs_text(kind),
         "poll": kind.poll.model_dump() if kind.poll is not None else None,
         "estimate": kind.estimate,
         "keys": _keys(kind),
@@ -69,6 +70,14 @@ def undo_text(kind: type[Kind]) -> str:
     if said is None or said == Kind.undo.__doc__:
         return "Derived from the state that was observed before it acted."
     return " ".join(inspect.cleandoc(said).split())
+
+
+def needs_text(kind: type[Kind]) -> str:
+    """What a probe looks for besides: the docstring of its ``needs``; empty where it has none."""
+    said = kind.needs.__doc__
+    return "" if said is None or said == Kind.needs.__doc__ else " ".join(
+        inspect.cleandoc(said).split()
+    )
 
 
 def show_kinds(kinds: Mapping[str, type[Kind]], console: Console | None = None) -> None:
@@ -215,6 +224,8 @@ def _default(row: Mapping[str, Any]) -> str:
 
 def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("where", _SCOPES[told["scope"]]), ("undo", told["undo"])]
+    if told["needs"]:
+        found.append(("needs", f"looked at by `rehearse --level probe`: {told['needs']}"))
     if told["check"]:
         found.append(("check", "it never acts, so it may stand in `requires:` and `verify:` too"))
     if told["poll"]:

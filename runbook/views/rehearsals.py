@@ -51,7 +51,9 @@ def rehearsals_data(
     rows = [
         {
             "digest": one.plan_digest, "level": one.level, "run": one.run_id or None,
-            "ts": one.ts, "when": iso(one.ts), "who": one.who, "ok": one.ok, "data": one.data,
+            "ts": one.ts, "when": iso(one.ts), "who": one.who, "ok": one.ok,
+            # What a probe saw is kept for the next one alone, and is long.
+            "data": {key: value for key, value in one.data.items() if key != "seen"},
         }
         for one in found
     ]
@@ -93,7 +95,9 @@ def _detail(one: Rehearsal) -> str:
             took = f"ends by {at(said['end']['p90'], UTC):%H:%M:%S}Z (p90)"
         return f"for a {data.get('for')} run; {fits}; {took}"
     if one.level == "probe" and "fidelity" in data:
-        return f"fidelity {data['fidelity']:.0%}"
+        drift = data.get("drift")
+        changed = f"; {drift} things changed since the one before" if drift else ""
+        return f"fidelity {data['fidelity']:.0%}{changed}"
     if one.level == "plan" and "total" in data:
         return f"{format_duration(data['total'])} by estimate"
     parts = [one.run_id, str(data.get("phase", "")).replace("_", " ")]

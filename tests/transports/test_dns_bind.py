@@ -35,6 +35,7 @@ MAIL = RRset(name="mail.shop.example.", rtype="A", ttl=3600, rdatas=(OLD,))
 def config(folder: Path, port: int) -> str:
     return f"""
 key "shop-key" {{ algorithm hmac-sha256; secret "{SECRET}"; }};
+key "reader" {{ algorithm hmac-sha256; secret "{SECRET}"; }};
 controls {{ }};
 options {{
   directory "{folder}"; pid-file none; session-keyfile none; managed-keys-directory "{folder}";
@@ -43,7 +44,11 @@ options {{
 }};
 zone "shop.example" {{
   type primary; file "shop.zone";
-  allow-update {{ key shop-key; }}; allow-transfer {{ key shop-key; }};
+  allow-update {{ key shop-key; }}; allow-transfer {{ key shop-key; key reader; }};
+}};
+zone "policy.example" {{
+  type primary; file "policy.zone"; allow-transfer {{ key shop-key; }};
+  update-policy {{ grant shop-key name mail.policy.example. A; }};
 }};
 """
 
@@ -59,6 +64,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     assert NAMED is not None
     folder, number = tmp_path_factory.mktemp("bind"), free_port()
     (folder / "shop.zone").write_text(SHOP)
+    (folder / "policy.zone").write_text(SHOP)
     (folder / "named.conf").write_text(config(folder, number))
     log = folder / "log"
     with log.open("w") as out:
@@ -90,7 +96,8 @@ class BindReads:
 def transport(port: int, secret: str | None = None) -> DnsTransport:
     table = dict.fromkeys(("192.0.2.53", "192.0.2.54"), f"127.0.0.1:{port}")
     return DnsTransport(
-        (Zone(name="shop.example.", servers=("192.0.2.53",), key="tsig"),),
+        tuple(Zone(name=name, servers=("192.0.2.53",), key="tsig")
+              for name in ("shop.example.", "policy.example.")),
         secrets=OneSecret(secret) if secret else OneSecret(), clock=HandClock(time.time()),
         endpoints=Endpoints(dns=table, resolver="127.0.0.1:1", clock="c"), timeout=3.0,
     )
@@ -175,6 +182,63 @@ def test_a_wrong_key_is_told_apart(port: int, dns: DnsTransport) -> None:
     unknown = transport(port, f"nobody:hmac-sha256:{SECRET}")
     with pytest.raises(Errored, match="BADKEY"):
         unknown.records(unknown.zone("shop.example"))
+
+
+def serial(dns: DnsTransport) -> str:
+    soa = dns.get(dns.zone("shop.example"), "shop.example.", "SOA")
+    assert soa is not None
+    return soa.rdatas[0].split()[2]
+
+
+def test_the_right_to_change_is_proven_and_nothing_changes(
+    port: int, dns: DnsTransport
+) -> None:
+    """Every set of the zone: moved, retimed, removed; and one that is not there yet."""
+    zone = dns.zone("shop.example")
+    before, stood = dns.records(zone), serial(dns)
+    movable = [one for one in before if one.rtype != "SOA"]
+    assert {one.rtype for one in movable} >= {"A", "AAAA", "CNAME", "HTTPS", "MX", "NS", "SRV",
+                                              "TXT"}
+    for wanted in (
+        [Change(before=one, after=one.with_ttl(one.ttl + 1)) for one in movable],
+        [Change(before=one, after=None) for one in movable],
+        [Change(before=MAIL, after=to(NEW, 60))],
+        [Change(before=None, after=MAIL.model_copy(update={"name": "new.shop.example."}))],
+    ):
+        right = dns.update_right(zone, tuple(wanted))
+        assert right.may is True, right
+    assert serial(dns) == stood
+    assert dns.records(zone) == before
+    # A set that is not as it was read: it is told, and still nothing is changed.
+    stale = dns.update_right(zone, (Change(before=to(NEW), after=MAIL),))
+    assert stale.may is None and "NXRRSET" in stale.seen
+    assert (serial(dns), dns.records(zone)) == (stood, before)
+
+
+@pytest.mark.parametrize(("secret", "said"), [
+    (f"reader:hmac-sha256:{SECRET}", "REFUSED"),
+    ("shop-key:hmac-sha256:d3JvbmctMDEyMzQ1Njc4OTAxMjM0NTY3ODk=", "BADSIG"),
+    (f"nobody:hmac-sha256:{SECRET}", "BADKEY"),
+])
+def test_a_key_without_the_right_and_a_wrong_one_are_told_apart(
+    port: int, dns: DnsTransport, secret: str, said: str
+) -> None:
+    bad, stood = transport(port, secret), serial(dns)
+    right = bad.update_right(bad.zone("shop.example"), (Change(before=MAIL, after=to(NEW)),))
+    assert right.may is False and said in right.seen and right.hint
+    assert serial(dns) == stood
+
+
+def test_a_right_to_some_names_only_says_which_are_missing(dns: DnsTransport) -> None:
+    zone = dns.zone("policy.example")
+    sets = {one.key: one for one in dns.records(zone)}
+    mail, other = (sets[(f"{name}.policy.example.", "A")] for name in ("mail", "other"))
+    flips = [Change(before=one, after=one.model_copy(update={"rdatas": (NEW,)}))
+             for one in (mail, other)]
+    assert dns.update_right(zone, tuple(flips[:1])).may is True
+    right = dns.update_right(zone, tuple(flips))
+    assert right.may is False
+    assert "(for other.policy.example. A)" in right.seen
 
 
 def test_lower_flip_and_back(dns: DnsTransport) -> None:

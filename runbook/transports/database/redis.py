@@ -22,7 +22,7 @@ from runbook.transports.database.driver import (
 _READS = frozenset({
     "PING", "INFO", "ROLE", "TIME", "DBSIZE", "LASTSAVE", "COMMAND", "CONFIG GET", "CLIENT LIST",
     "CLIENT INFO", "CLIENT ID", "MEMORY STATS", "SLOWLOG GET", "LATENCY LATEST", "ACL WHOAMI",
-    "DEBUG DIGEST",
+    "ACL DRYRUN", "DEBUG DIGEST",
 })
 """Commands that change nothing, besides those that the server itself flags ``readonly``."""
 

@@ -18,6 +18,7 @@ import dns.rdatatype
 
 from runbook.errors import Errored
 from runbook.model.dns import PROVIDERS, Change, RRset, Zone
+from runbook.model.ports import UpdateRight
 from runbook.transports.dns.api import JsonApi, Reply, api_key
 from runbook.transports.dns.cloudflare_records import AUTOMATIC, SERVED, fields_of, rdata_of
 from runbook.transports.dns.provider import (
@@ -27,6 +28,7 @@ from runbook.transports.dns.provider import (
     Present,
     Rejected,
     inadmissible,
+    may_read,
     stands,
 )
 from runbook.transports.dns.records import LEFT_OUT, canonical_name, parse_type
@@ -119,6 +121,9 @@ class Cloudflare:
             f"Cloudflare refused the update of {zone.name} ({reply.status}): {_errors(reply)}; "
             "nothing was changed"
         )
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        return may_read(self, zone, changes)
 
     def _all_stand(
         self, held: Mapping[tuple[str, str], _Held], changes: Sequence[Change]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runbook.errors import Errored, InvalidInput
 from runbook.model.dns import PROVIDERS, Change, RRset, Zone
+from runbook.model.ports import UpdateRight
 from runbook.transports.dns.provider import Outcome, Present, Rejected
 from runbook.transports.dns.zonefile import read_zone_file
 
@@ -33,3 +34,6 @@ class FileZone:
 
     def apply(self, zone: Zone, changes: tuple[Change, ...]) -> Outcome:
         return Rejected(f"{zone.name} is only known as a file (provider: file); nothing was sent")
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        return UpdateRight(may=False, seen=zone.caution)

@@ -22,6 +22,7 @@ from typing import Any
 
 from runbook.errors import Errored, NotFound
 from runbook.model.dns import PROVIDERS, Change, RRset, Zone
+from runbook.model.ports import UpdateRight
 from runbook.transports.dns.provider import (
     Applied,
     Conflict,
@@ -29,6 +30,7 @@ from runbook.transports.dns.provider import (
     Present,
     Rejected,
     inadmissible,
+    may_read,
 )
 from runbook.transports.dns.records import LEFT_OUT, canonical_set, parse_type
 from runbook.transports.dns.wire import Unsure
@@ -96,6 +98,9 @@ class OctoDns:
         except Exception as fault:
             raise Unsure(f"{zone.provider_class}: {_words(fault)}") from fault
         return Applied()
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        return may_read(self, zone, changes)
 
     def _made(self, zone: Zone) -> Any:
         """The provider, with its options and secrets. Nothing is sent by that.

@@ -18,6 +18,7 @@ import dns.rdatatype
 
 from runbook.errors import Errored
 from runbook.model.dns import PROVIDERS, Change, RRset, Zone
+from runbook.model.ports import UpdateRight
 from runbook.transports.dns.api import JsonApi, api_key
 from runbook.transports.dns.provider import (
     Applied,
@@ -26,6 +27,7 @@ from runbook.transports.dns.provider import (
     Present,
     Rejected,
     inadmissible,
+    may_read,
     stands,
 )
 from runbook.transports.dns.records import (
@@ -106,6 +108,9 @@ class PowerDns:
                     "nothing was changed"
                 )
             forms[other[0]] = other[1]
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        return may_read(self, zone, changes)
 
     def _api(self, zone: Zone) -> JsonApi:
         if zone.endpoint is None:

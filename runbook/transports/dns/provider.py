@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runbook.model.dns import Change, ProviderCaps, RRset, Zone
+from runbook.model.ports import UpdateRight
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,17 @@ def inadmissible(zone: Zone, changes: Sequence[Change]) -> Rejected | None:
     return None
 
 
+def may_read(provider: Provider, zone: Zone, changes: Sequence[Change]) -> UpdateRight:
+    """All that a provider's API tells of a key without a change. Raises Errored."""
+    provider.present(zone, [change.key for change in changes[:1]])
+    return UpdateRight(
+        may=None,
+        seen=f"the key reads {zone.called} at {zone.provider}; that it may write shows only by a "
+        "change",
+        hint="look at what the provider's own page says the key may do",
+    )
+
+
 class Provider(Protocol):
     """Sets are in canonical form (see :mod:`runbook.transports.dns.records`) in and out."""
 
@@ -69,3 +81,7 @@ class Provider(Protocol):
 
         Raises Errored (certainly nothing changed) or Unsure (it was sent, nobody answered).
         """
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        """Whether these changes would be let through, without changing anything. Raises
+        Errored."""

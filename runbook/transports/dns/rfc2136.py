@@ -26,6 +26,7 @@ import dns.update
 
 from runbook.errors import Errored
 from runbook.model.dns import PROVIDERS, Change, NameServer, RRset, Zone
+from runbook.model.ports import UpdateRight
 from runbook.transports.dns.provider import (
     Applied,
     Conflict,
@@ -43,13 +44,31 @@ from runbook.transports.dns.records import (
     to_rrset,
     zone_records,
 )
-from runbook.transports.dns.wire import Unsure, Wire
+from runbook.transports.dns.wire import KeyRefused, Unsure, Wire
 
 _TRIES = 32
 """Attempts while others keep changing other sets of the zone."""
 
 _ONE_BY_ONE = 3
 """Sets up to which single questions are cheaper than a zone transfer."""
+
+_AT_ONCE = 100
+"""Sets that the right to change is asked for in one message."""
+
+_NAMED = 20
+"""Sets that are asked for one by one, where the right to some of many is missing."""
+
+_NEVER_THERE: dict[str, tuple[str, ...]] = {
+    # Addresses for documentation and for nothing at all, and a name that never exists (RFC 2606).
+    "A": ("192.0.2.255", "192.0.2.254"), "AAAA": ("100::ffff", "100::fffe"),
+    "CNAME": ("runbook-probe.invalid.",), "DNAME": ("runbook-probe.invalid.",),
+    "NS": ("runbook-probe.invalid.",), "PTR": ("runbook-probe.invalid.",),
+    "MX": ("65535 runbook-probe.invalid.",), "SRV": ("65535 65535 65535 runbook-probe.invalid.",),
+    "TXT": ('"runbook probe"',), "SPF": ('"runbook probe"',),
+    "HTTPS": ("65535 runbook-probe.invalid.",), "SVCB": ("65535 runbook-probe.invalid.",),
+    "CAA": ('0 issue "runbook-probe.invalid"',),
+}
+"""Records that a set can be asked to lose, as it does not have them."""
 
 _PREREQUISITE = {
     dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN,
@@ -133,6 +152,61 @@ class Rfc2136:
             hint="somebody keeps updating the zone; try again when it is quieter",
         )
 
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        """As the port says. The server judges the right to each set by name and type, as it would
+        for the change itself (section 3.3), and then has nothing to do (section 3.4.2.4): the
+        serial stands, no secondary is told."""
+        refused = inadmissible(zone, changes)
+        if refused is not None:
+            return UpdateRight(may=False, seen=refused.why)
+        server = self._primary(zone)
+        asked = [change for change in changes if _lacking(change) is not None]
+        if not asked:
+            return UpdateRight(may=None, seen="none of these sets can be asked for")
+        for start in range(0, len(asked), _AT_ONCE):
+            part = asked[start : start + _AT_ONCE]
+            told = self._nothing(server, zone, part)
+            if told.may is False and len(part) > 1:
+                alone = (self._nothing(server, zone, [one]) for one in part[:_NAMED])
+                names = [
+                    " ".join(one.key) for one, own in zip(part, alone, strict=False)
+                    if own.may is False
+                ]
+                if 0 < len(names) < len(part):
+                    return told.model_copy(update={"seen": f"{told.seen} (for {', '.join(names)})"})
+            if told.may is not True:
+                return told
+        return UpdateRight(
+            may=True, seen=f"{server} would let the update of {len(asked)} sets through"
+        )
+
+    def _nothing(self, server: NameServer, zone: Zone, changes: Sequence[Change]) -> UpdateRight:
+        """Send an update that can change nothing: every set as it was is a prerequisite, and what
+        is removed is not in it."""
+        message, key = dns.update.UpdateMessage(zone.name), self._key(zone)
+        for change in changes:
+            _guard(message, change)
+        for change in changes:
+            lacking = _lacking(change)
+            assert lacking is not None
+            for rdata in parse_rdatas(lacking):
+                message.delete(dns.name.from_text(lacking.name), rdata)
+        try:
+            code = self._wire.update(server, message, key).rcode()
+        except KeyRefused as fault:
+            return UpdateRight(may=False, seen=fault.message, hint=fault.hint)
+        except Unsure as fault:
+            return UpdateRight(may=None, seen=f"{fault}; it could change nothing")
+        if code == dns.rcode.NOERROR:
+            return UpdateRight(may=True, seen=f"{server} would let it through")
+        if code in _PREREQUISITE or code == dns.rcode.SERVFAIL:
+            text = dns.rcode.to_text(code)
+            return UpdateRight(may=None, seen=f"{server} answered {text}; probe again")
+        return UpdateRight(
+            may=False, seen=_refusal(server, zone, code, signed=key is not None),
+            hint="the name server's own log says which rule it was",
+        )
+
     def _query(self, zone: Zone, name: str, rtype: str) -> RRset | None:
         """The set at exactly this name. Raises Errored, also where the server is not right."""
         server = self._primary(zone)
@@ -171,10 +245,7 @@ def _message(
     if soa is not None:
         _present(message, soa)
     for change in changes:
-        if change.before is None:
-            message.absent(dns.name.from_text(change.key[0]), change.key[1])
-        else:
-            _present(message, change.before)
+        _guard(message, change)
     for change in changes:
         name, rtype = change.key
         if (name, rtype) == (zone.name, "NS"):
@@ -185,6 +256,25 @@ def _message(
         if change.after is not None and change.key != (zone.name, "NS"):
             message.add(dns.name.from_text(change.key[0]), _rdataset(change.after))
     return message
+
+
+def _guard(message: dns.update.UpdateMessage, change: Change) -> None:
+    """The prerequisite that a set is still as it was."""
+    if change.before is None:
+        message.absent(dns.name.from_text(change.key[0]), change.key[1])
+    else:
+        _present(message, change.before)
+
+
+def _lacking(change: Change) -> RRset | None:
+    """One record that the set as it was does not have; None where none of that type is known."""
+    name, rtype = change.key
+    had = change.before.rdatas if change.before is not None else ()
+    new = change.after.rdatas if change.after is not None else ()
+    for rdata in (*new, *_NEVER_THERE.get(rtype, ())):
+        if rdata not in had:
+            return RRset(name=name, rtype=rtype, ttl=0, rdatas=(rdata,))
+    return None
 
 
 def _present(message: dns.update.UpdateMessage, rrset: RRset) -> None:

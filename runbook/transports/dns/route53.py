@@ -25,6 +25,7 @@ import dns.rdatatype
 
 from runbook.errors import Errored
 from runbook.model.dns import PROVIDERS, Change, RRset, Variant, Zone
+from runbook.model.ports import UpdateRight
 from runbook.transports.dns.provider import (
     Applied,
     Conflict,
@@ -32,6 +33,7 @@ from runbook.transports.dns.provider import (
     Present,
     Rejected,
     inadmissible,
+    may_read,
 )
 from runbook.transports.dns.records import LEFT_OUT, canonical_name, canonical_text, parse_type
 from runbook.transports.dns.route53_client import Calls, Refusal
@@ -149,6 +151,9 @@ class Route53:
                 "nothing was changed"
             )
         return Applied()
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        return may_read(self, zone, changes)
 
     def _calls(self, zone: Zone) -> Calls:
         with self._lock:

@@ -29,7 +29,7 @@ from runbook.model.dns import (
     zone_name,
 )
 from runbook.model.endpoints import Endpoints
-from runbook.model.ports import Clock, Resolution
+from runbook.model.ports import Clock, Resolution, UpdateRight
 from runbook.transports.dns.cloudflare import Cloudflare
 from runbook.transports.dns.filezone import FileZone
 from runbook.transports.dns.octodns_bridge import OctoDns
@@ -130,9 +130,22 @@ class DnsTransport:
         return self._servers.primary(zone)
 
     def ask(self, server: NameServer, name: str, rtype: str) -> Answer:
-        return self._answer(server, name, rtype, recursive=False)
+        return self._answer(server, str(server), name, rtype, recursive=False)
 
     def resolve(self, resolver: str, name: str, rtype: str) -> Answer:
+        return self._resolve(resolver, name, rtype, further=True)
+
+    def cached(self, resolver: str, name: str, rtype: str) -> Answer:
+        return self._resolve(resolver, name, rtype, further=False)
+
+    def update_right(self, zone: Zone, changes: tuple[Change, ...]) -> UpdateRight:
+        provider = self._provider(zone)
+        try:
+            return provider.update_right(zone, tuple(_canonical(change) for change in changes))
+        except ValueError as fault:
+            return UpdateRight(may=False, seen=str(fault))
+
+    def _resolve(self, resolver: str, name: str, rtype: str, *, further: bool) -> Answer:
         try:
             host, port = parse_server(resolver)
         except ValueError:
@@ -140,10 +153,11 @@ class DnsTransport:
         if not is_address(host):
             host = next(iter(self._servers.addresses(host)), host)
         server = NameServer(name=resolver, address=host, port=port)
-        return self._answer(server, name, rtype, recursive=True)
+        return self._answer(server, resolver, name, rtype, recursive=further)
 
-    def _answer(self, server: NameServer, name: str, rtype: str, *, recursive: bool) -> Answer:
-        label = server.name if recursive else str(server)
+    def _answer(
+        self, server: NameServer, label: str, name: str, rtype: str, *, recursive: bool
+    ) -> Answer:
         query = dns.message.make_query(
             canonical_name(name), parse_type(rtype), use_edns=0, payload=1232
         )

@@ -155,7 +155,9 @@ class Wire:
 
 def _key_refused(server: str, fault: Exception) -> KeyRefused:
     reasons: dict[type, tuple[str, str]] = {
-        dns.tsig.PeerBadKey: ("does not know the TSIG key (BADKEY)", "check the key's name"),
+        dns.tsig.PeerBadKey: (
+            "does not know the TSIG key (BADKEY)",
+            "check the key's name, and what it may do: Knot says the same for both"),
         dns.tsig.PeerBadSignature: (
             "finds the TSIG signature wrong (BADSIG)", "check the key's secret and algorithm"),
         dns.tsig.PeerBadTime: (

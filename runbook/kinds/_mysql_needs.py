@@ -1,0 +1,77 @@
+"""What the MariaDB kinds rely on: privileges, the same version, replication."""
+
+from __future__ import annotations
+
+from runbook.kinds.mysql_common import state
+from runbook.kinds.needs_common import Seen, need, same
+from runbook.kinds.sql_common import answer, server
+from runbook.model.need import Need, coming, in_database
+from runbook.model.ports import Reads
+
+FAR_BEHIND = 30
+"""Seconds: a replica that is further behind takes its time to catch up under a freeze."""
+
+FREEZING = (("RELOAD",), ("READ_ONLY ADMIN", "READ ONLY ADMIN", "SUPER"))
+"""Of each group one: ``FLUSH TABLES WITH READ LOCK``, ``SET GLOBAL read_only``."""
+LEADING = (("RELOAD",), ("REPLICATION SLAVE ADMIN", "SUPER"))
+"""``RESET SLAVE``, ``STOP SLAVE`` and ``CHANGE MASTER``."""
+
+_PRIVILEGES = """\
+SELECT CURRENT_USER(), CURRENT_ROLE(), GROUP_CONCAT(privilege_type SEPARATOR ',')
+FROM information_schema.user_privileges
+WHERE grantee = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@',
+  QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))"""
+
+
+def may(reads: Reads, name: str, what: str, wanted: tuple[tuple[str, ...], ...]) -> Need:
+    """Whether our user has, of each group of global privileges, one."""
+
+    def look() -> Seen:
+        user, role, has = answer(server(reads, name, "mysql"), _PRIVILEGES).rows[0]
+        privileges = set(str(has or "").split(","))
+        lacking = [group[0] for group in wanted if not privileges & set(group)]
+        if lacking and role:
+            return Seen(None, f"{user} lacks {', '.join(lacking)}; its role {role} may have it")
+        return Seen(not lacking, f"{user} lacks {', '.join(lacking)}" if lacking else str(user))
+
+    return need(
+        f"{name} lets us {what}", look, made_by=(in_database(name), coming(name)),
+        hint=f"GRANT {', '.join(group[0] for group in wanted)} ON *.* to the user",
+    )
+
+
+def same_version(reads: Reads, one: str, other: str) -> Need:
+    """Of both sides; a primary must not be newer than what follows it, on the way back either."""
+
+    def of(name: str) -> str:
+        told = str(answer(server(reads, name, "mysql"), "SELECT VERSION()").value)
+        return told.split("-", maxsplit=1)[0]
+
+    def look() -> Seen:
+        found = same(lambda: of(one), lambda: of(other), (one, other))
+        series = {".".join(version.split(".")[:2]) for version in found.fact.split(", ")}
+        return found._replace(ok=len(series) == 1)
+
+    return need(f"{one} and {other} are of one series", look,
+                made_by=(coming(one), coming(other)))
+
+
+def follows(reads: Reads, replica: str, primary: str) -> Need:
+    """Whether a replica replays, and is not far behind."""
+
+    def look() -> Seen:
+        seen = state(server(reads, replica, "mysql"))
+        if seen["role"] != "replica":
+            return Seen(False, f"{replica} is a primary, too")
+        if not seen["running"]:
+            return Seen(False, f"replication does not run: {seen['error'] or 'it was stopped'}")
+        told = answer(server(reads, replica, "mysql"), "SHOW ALL SLAVES STATUS").dicts()[0]
+        behind = told.get("Seconds_Behind_Master")
+        if behind is None:
+            return Seen(None, "it does not say how far it is behind")
+        return Seen(int(behind) <= FAR_BEHIND, f"{behind} s behind")
+
+    return need(
+        f"{replica} follows {primary} closely", look, made_by=(coming(replica), coming(primary)),
+        hint="see SHOW ALL SLAVES STATUS"
+    )

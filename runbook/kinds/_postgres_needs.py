@@ -1,0 +1,164 @@
+"""What the PostgreSQL kinds rely on: rights of the role, the same version, replication."""
+
+from __future__ import annotations
+
+import shlex
+
+from runbook.errors import RunbookError
+from runbook.kinds._shared import tail
+from runbook.kinds.files_common import size
+from runbook.kinds.needs_common import Seen, need, place, same, units_can_be_managed
+from runbook.kinds.postgres_common import READ_ONLY, lsn, may_as_root
+from runbook.kinds.sql_common import answer, program, server
+from runbook.model.need import Need, coming, in_database
+from runbook.model.ports import Reads
+
+FAR_BEHIND = 64 * 2**20
+"""Bytes of the log: a standby that lacks more takes its time to catch up under a freeze."""
+
+_ROLE = """\
+SELECT current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+  current_setting('server_version_num')::int, {right}"""
+_CLIENTS = """\
+SELECT current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int,
+  (SELECT coalesce(sum(numbackends), 0)::int FROM pg_stat_database)"""
+_RECEIVER = """\
+SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn(),
+  (SELECT count(*) FROM pg_stat_wal_receiver), (SELECT max(status) FROM pg_stat_wal_receiver)"""
+
+
+def may_freeze(reads: Reads, name: str) -> Need:
+    """The right to ``ALTER SYSTEM`` and to have it taken over."""
+
+    def look() -> Seen:
+        postgres = server(reads, name, "postgres")
+        role, superuser, version, reload = answer(postgres, _ROLE.format(
+            right="has_function_privilege('pg_reload_conf()', 'EXECUTE')")).rows[0]
+        if version >= 170000 and answer(postgres, "SHOW allow_alter_system").value == "off":
+            return Seen(False, "its setting allow_alter_system is off")
+        alter = superuser
+        if not superuser and version >= 150000:
+            alter = answer(postgres, "SELECT has_parameter_privilege(current_user, "
+                           f"'{READ_ONLY}', 'ALTER SYSTEM')").value
+        lacking = [] if alter else [f"ALTER SYSTEM on {READ_ONLY}"]
+        lacking += [] if reload else ["EXECUTE on pg_reload_conf()"]
+        return Seen(not lacking, f"{role} lacks {' and '.join(lacking)}" if lacking else role)
+
+    return need(
+        f"{name} lets us switch writes off and on", look, made_by=(in_database(name), coming(name)),
+        hint=f"GRANT ALTER SYSTEM ON PARAMETER {READ_ONLY} (from version 15 on) and GRANT EXECUTE "
+        "ON FUNCTION pg_reload_conf() to the role, or make it a superuser",
+    )
+
+
+def sees_writers(reads: Reads, name: str) -> Need:
+    """Without it the transactions of other roles look as if they wrote nothing."""
+
+    def look() -> Seen:
+        role, superuser, _, stats = answer(server(reads, name, "postgres"), _ROLE.format(
+            right="pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')")).rows[0]
+        return Seen(bool(superuser or stats), f"{role}")
+
+    return need(
+        f"{name} shows us who writes", look, made_by=(in_database(name), coming(name)),
+        hint="GRANT pg_monitor to the role: without it nobody seems to write",
+    )
+
+
+def may_promote(reads: Reads, name: str) -> Need:
+    def look() -> Seen:
+        role, superuser, _, promote = answer(server(reads, name, "postgres"), _ROLE.format(
+            right="has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE')")).rows[0]
+        return Seen(bool(superuser or promote), f"{role}")
+
+    return need(
+        f"{name} lets us promote it", look, made_by=(in_database(name), coming(name)),
+        hint="GRANT EXECUTE ON FUNCTION pg_promote to the role",
+    )
+
+
+def same_version(reads: Reads, one: str, other: str) -> Need:
+    """Of both sides; what follows the log of another has to be of its major version."""
+
+    def of(name: str) -> str:
+        told = str(answer(server(reads, name, "postgres"), "SHOW server_version").value)
+        return told.split(maxsplit=1)[0]
+
+    def look() -> Seen:
+        found = same(lambda: of(one), lambda: of(other), (one, other))
+        majors = {version.split(".")[0] for version in found.fact.split(", ")}
+        return found._replace(ok=len(majors) == 1)
+
+    return need(f"{one} and {other} are of one major version", look,
+                made_by=(coming(one), coming(other)))
+
+
+def follows(reads: Reads, standby: str, primary: str) -> Need:
+    """Whether a standby streams, and is not far behind."""
+
+    def look() -> Seen:
+        leader = server(reads, primary, "postgres")
+        if answer(leader, "SELECT pg_is_in_recovery()").value:
+            return Seen(None, f"{primary} is a standby itself")
+        end = str(answer(leader, "SELECT pg_current_wal_flush_lsn()").value)
+        recovering, replayed, receivers, status = answer(
+            server(reads, standby, "postgres"), _RECEIVER
+        ).rows[0]
+        if not recovering:
+            return Seen(False, f"{standby} is a primary, too")
+        if not receivers or status not in {None, "streaming"}:
+            return Seen(False, f"nothing streams to it ({status or 'no receiver runs'})")
+        behind = max(0, lsn(end) - lsn(replayed)) if replayed else None
+        told = f"streaming, {'an unknown number of bytes' if behind is None else size(behind)} " \
+               "behind"
+        return Seen(behind is not None and behind <= FAR_BEHIND, told)
+
+    return need(
+        f"{standby} follows {primary} closely", look, made_by=(coming(standby), coming(primary)),
+        hint="see pg_stat_replication of the one and the log of the other",
+    )
+
+
+def room_for_clients(reads: Reads, new: str, old: str) -> Need:
+    """Whether the new side takes as many connections as the old one has."""
+
+    def look() -> Seen:
+        most, _ = answer(server(reads, new, "postgres"), _CLIENTS).rows[0]
+        _, used = answer(server(reads, old, "postgres"), _CLIENTS).rows[0]
+        return Seen(most >= used, f"{new} takes {most}, {old} has {used} now")
+
+    return need(
+        f"{new} takes the connections of {old}", look, made_by=(coming(new), coming(old)),
+        hint=f"raise max_connections of {new}",
+    )
+
+
+def machine(reads: Reads, name: str) -> tuple[Need, ...]:
+    """What stopping and starting a server on its own machine takes."""
+    try:
+        database = server(reads, name, "postgres").database
+        here = reads.on(database.host)
+    except RunbookError as fault:
+        return (Need(what=f"the machine of {name} can be asked", ok=None, seen=fault.message),)
+    if database.service is not None:
+        return (units_can_be_managed(here),)
+
+    def look() -> Seen:
+        if database.data_directory is None:
+            return Seen(False, "neither its `data_directory` nor its `service` is given")
+        directory = shlex.quote(database.data_directory)
+        done = here.query(
+            f"[ -f {directory}/PG_VERSION ] && {program(database, 'pg_controldata')} --version && "
+            f"command -v {program(database, 'pg_ctl')}",
+            run_as=None if may_as_root(reads, database) else database.run_as,
+        )
+        if done.exit_code != 0:
+            return Seen(False, tail(done.stderr) or f"no data folder at {directory}, or no pg_ctl")
+        return Seen(True, tail(done.stdout))
+
+    return (need(
+        f"the server of {name} can be stopped and started", look,
+        made_by=(*place(here), coming(name)),
+        hint="`data_directory`, `bin_directory` and `run_as` of the database say where it is",
+    ),)

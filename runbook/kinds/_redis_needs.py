@@ -1,0 +1,70 @@
+"""What the Redis kinds rely on: rights of the user, the same version, replication."""
+
+from __future__ import annotations
+
+from runbook.kinds.needs_common import Seen, need, same
+from runbook.kinds.redis_common import info, role
+from runbook.kinds.sql_common import answer, server
+from runbook.model.need import Need, coming, in_database
+from runbook.model.ports import Reads
+
+FREEZING = ("CONFIG SET min-replicas-to-write 1000",)
+LEADING = ("REPLICAOF NO ONE",)
+
+FAR_BEHIND = 16 * 2**20
+"""Bytes: a replica that lacks more takes its time to catch up under a freeze."""
+
+
+def may(reads: Reads, name: str, what: str, commands: tuple[str, ...]) -> Need:
+    """Whether our user's rules let a command through, as the server itself tells (``ACL DRYRUN``,
+    which executes nothing; from Redis 7 on)."""
+
+    def look() -> Seen:
+        redis = server(reads, name, "redis")
+        user = str(answer(redis, "ACL WHOAMI").value)
+        for command in commands:
+            told = redis.query(f"ACL DRYRUN {user} {command}")
+            if not told.ok:
+                return Seen(None, told.error)
+            if told.value != "OK":
+                return Seen(False, str(told.value))
+        return Seen(True, user)
+
+    return need(
+        f"{name} lets us {what}", look, made_by=(in_database(name), coming(name)),
+        hint="ACL SETUSER: the user needs " + ", ".join(
+            "+" + "|".join(command.lower().split()[:2]) if command.startswith("CONFIG")
+            else "+" + command.lower().split()[0] for command in commands
+        ),
+    )
+
+
+def same_version(reads: Reads, one: str, other: str) -> Need:
+    """Of both sides; an older server cannot load what a newer one sends, on the way back either."""
+
+    def of(name: str) -> str:
+        return info(server(reads, name, "redis"), "server")["redis_version"]
+
+    def look() -> Seen:
+        found = same(lambda: of(one), lambda: of(other), (one, other))
+        majors = {version.split(".")[0] for version in found.fact.split(", ")}
+        return found._replace(ok=len(majors) == 1)
+
+    return need(f"{one} and {other} are of one major version", look,
+                made_by=(coming(one), coming(other)))
+
+
+def follows(reads: Reads, replica: str, primary: str) -> Need:
+    """Whether a replica is connected, and is not far behind."""
+
+    def look() -> Seen:
+        leader = role(server(reads, primary, "redis"))
+        follower = role(server(reads, replica, "redis"))
+        if follower["role"] != "replica":
+            return Seen(False, f"{replica} is a primary, too")
+        if follower["offset"] < 0:
+            return Seen(False, "it is not connected to its primary")
+        behind = max(0, leader["offset"] - follower["offset"])
+        return Seen(behind <= FAR_BEHIND, f"{behind} bytes behind")
+
+    return need(f"{replica} follows {primary} closely", look, hint="see INFO replication")
