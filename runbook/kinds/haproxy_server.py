@@ -122,7 +122,7 @@ class HaproxyServer(Kind):
             return Seen(level == "admin", f"its level is {level}", fact=level)
 
         return (need(
-            f"{self.socket} takes commands that change", look, made_by=place(here),
+            f"{self.socket} lets us change servers", look, made_by=place(here),
             hint="`stats socket … level admin` in HAProxy's configuration; socat on the host",
         ),)
 

@@ -254,7 +254,7 @@ class MysqlRejoin(Kind):
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The privileges RELOAD and REPLICATION SLAVE ADMIN (or SUPER)."""
-        return (may(reads, self.database, "let it follow another", LEADING),)
+        return (may(reads, self.database, "make it follow another", LEADING),)
 
     def plan(self, before: Observation) -> Planned:
         own, leader = before.evidence["own"], before.evidence["leader"]

@@ -43,7 +43,7 @@ class _Pool(Kind):
         """A user of the console among its `admin_users`, and a pool that pools by transaction."""
         made_by = (in_database(self.console), coming(self.console))
         return (
-            need(f"{self.console} takes our PAUSE and RESUME", lambda: self._admin(reads),
+            need(f"{self.console} lets us pause and resume", lambda: self._admin(reads),
                  made_by=made_by, hint="name the user under admin_users of PgBouncer"),
             need(f"{self.pool} pools by transaction", lambda: self._pooling(reads),
                  made_by=made_by, hint="pool_mode = transaction: else a pause waits until every "
@@ -57,6 +57,8 @@ class _Pool(Kind):
     def _admin(self, reads: Reads) -> Seen:
         console = reads.database(self.console)
         user, admins = console.database.user, _setting(reads, self.console, "admin_users")
+        if _setting(reads, self.console, "auth_type") == "any":
+            return Seen(True, "auth_type is any: everybody is an admin")
         if user is None:
             return Seen(None, f"no `user` is given; admin_users: {admins}")
         names = [name.strip() for name in admins.split(",")]

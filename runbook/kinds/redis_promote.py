@@ -236,7 +236,7 @@ class RedisRejoin(Kind):
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The right to `REPLICAOF`, as `ACL DRYRUN` tells."""
-        return (may(reads, self.database, "let it follow another", LEADING),)
+        return (may(reads, self.database, "make it follow another", LEADING),)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["of"] == before.evidence["place"]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ from pydantic import ValidationError
 from runbook.errors import Errored, NotFound, RunbookError
 from runbook.kinds import registry
 from runbook.loading import load_runbook
+from runbook.model.database import Database, QueryResult
+from runbook.model.inventory import Host
 from runbook.model.kind import Kind
 from runbook.model.observation import Observation
 from runbook.model.plan import Plan
+from runbook.model.ports import CertificateState, CommandResult
 from runbook.planning import build_plan
 from runbook.planning.preview import preview
-from tests.kinds.fakes import FakeReads
+from tests.kinds.fakes import FakeHost, FakeNet, FakeReads
 
 KINDS = list(registry().values())
 
@@ -139,3 +144,83 @@ def _answer(call: Any, before: Observation) -> Any:
         return call(before)
     except (ValueError, KeyError, RunbookError) as fault:
         return (type(fault), str(fault))
+
+
+class Chatting(FakeHost):
+    """A host that answers everything, and nothing that was asked for."""
+
+    said = CommandResult(exit_code=0, stdout="blah 1 2 3\n4 = 5\n", stderr="what?")
+    commands: list[str]
+
+    def query(self, command: str, **options: Any) -> CommandResult:
+        self.commands = [*getattr(self, "commands", []), command]
+        return self.said
+
+
+class Deaf(FakeHost):
+    def query(self, command: str, **options: Any) -> CommandResult:
+        raise Errored("nobody is there")
+
+
+class Babbling:
+    """A database that answers every question with the same row."""
+
+    def __init__(self, name: str, row: tuple[Any, ...]) -> None:
+        engine: Any = next((one for one in ("mysql", "redis") if one in name), "postgres")
+        self.database = Database(
+            name=name, engine="pgbouncer" if name == "pool" else engine, host="east-db1", port=1,
+        )
+        self._row = row
+
+    def query(self, statement: str, *, timeout: float = 30.0) -> QueryResult:
+        assert not re.match(r"\s*(SET|ALTER|FLUSH|STOP|RESET|CHANGE|INSERT|UPDATE|CREATE|PAUSE)\b",
+                            statement, re.IGNORECASE), statement
+        return QueryResult(columns=tuple(map(str, range(len(self._row)))), rows=(self._row,))
+
+
+class Strange(FakeReads):
+    """A world in which everything is there, and nothing as it should be."""
+
+    row: tuple[Any, ...] = ()
+
+    def database(self, name: str) -> Any:
+        return Babbling(name, self.row)
+
+    def outputs(self, step: str) -> Mapping[str, Any]:
+        return {}
+
+
+def worlds() -> list[FakeReads]:
+    host = Host(name="west-web1", address="203.0.113.10", user="deploy")
+    net = FakeNet(certificates={"shop.example": CertificateState(error="expired", not_after=5.0)})
+    empty, deaf, chatty = FakeReads(), FakeReads(here=Deaf(host)), Strange(Chatting(host), net)
+    chatty.row = ("what", 2, None, "x", 5)
+    silent = Strange(FakeHost(host))
+    return [empty, deaf, chatty, silent]
+
+
+_WRITES = re.compile(r"(?<![<&0-9-])>(?!&|/dev/null|=)|\b(rm|mv|mkdir|touch|chmod|chown|kill|"
+                     r"install|restart|start|stop|tee|sed -i)\b")
+
+
+@pytest.mark.parametrize("number", range(len(worlds())))
+def test_its_needs_are_only_looked_at_and_never_raise(kind: type[Kind], number: int) -> None:
+    made, reads = instance(kind), worlds()[number]
+    seen = None
+    with contextlib.suppress(RunbookError, ValueError, LookupError, TypeError, AttributeError):
+        seen = made.observe(reads)
+    if isinstance(reads.here, Chatting):
+        reads.here.commands = []
+    for one in (None, seen) if seen is not None else (None,):
+        for need in made.needs(reads, one):
+            assert need.what and need.seen and need.ok in {True, False, None}
+    for command in getattr(reads.here, "commands", []):
+        assert not _WRITES.search(re.sub(r"command -v \S+", "", command)), command
+    names = [need.what for need in made.needs(reads, seen)]
+    assert len(set(names)) == len(names), "two probes are compared by what a need is called"
+
+
+def test_a_probe_tells_what_it_needs(kind: type[Kind]) -> None:
+    """Where it looks for something, `runbook explain` says so."""
+    if kind.needs is not Kind.needs:
+        assert kind.needs.__doc__ and kind.needs.__doc__ != Kind.needs.__doc__

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runbook.journal import open_store
 from runbook.model.events import Event
@@ -66,6 +68,12 @@ class Runs:
             "--json", env=self.env, check=False, timeout=90,
         )
         return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    def probed(self, steps: str) -> tuple[int, dict[str, Any]]:
+        """The same, read."""
+        code, text = self.probe(steps)
+        told: dict[str, Any] = json.loads(text)
+        return code, told
 
     def begun(self, node: str) -> bool:
         """Whether a node of the latest run has begun to act."""

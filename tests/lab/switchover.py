@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import pytest
@@ -206,3 +206,23 @@ def a_freeze_is_proven(
 def _none_lost(lab: Lab, writer: Writer, ids: Ids) -> None:
     assert writer.acknowledged <= ids(lab, OLD)
     wait_for("the other side has them too", lambda: writer.acknowledged <= ids(lab, NEW), 30)
+
+
+def a_probe_shows_what_is_missing(
+    runs: Runs, weak: Runs, steps: str, *, fits: Sequence[str], lacking: Sequence[str]
+) -> None:
+    """Nothing of a whole switchover, though most of its steps could not act yet. ``weak``: the same
+    with a login that may not do it. ``fits`` and ``lacking``: needs that are met, and what is said
+    of those that are not."""
+    code, told = runs.probed(steps)
+    needs = {one["what"]: one for node in told["nodes"] for one in node["needs"]}
+    assert (code, told["ok"]) == (ExitCode.OK, True), needs
+    assert sum(told["need_counts"].values()) == told["need_counts"]["met"], needs
+    for what in fits:
+        assert needs[what]["state"] == "met", needs
+    code, told = weak.probed(steps)
+    assert code == ExitCode.REHEARSAL_FAILED
+    unmet = [f"{one['what']}: {one['seen']}" for node in told["nodes"] for one in node["needs"]
+             if one["state"] == "unmet"]
+    for words in lacking:
+        assert any(words in one for one in unmet), (words, unmet)

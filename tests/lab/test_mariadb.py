@@ -20,6 +20,7 @@ from tests.lab.switchover import (
     NEW,
     OLD,
     a_freeze_is_proven,
+    a_probe_shows_what_is_missing,
     a_replica_that_lags_by_minutes_is_not_promoted,
     comes_back_when_its_controller_is_killed,
     fails_and_is_as_before,
@@ -47,6 +48,31 @@ def runs(pair: Lab, tmp_path: Path) -> Runs:
 
 def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: Runs) -> None:
     moves_and_comes_back(pair, runs, SWITCHOVER, MariadbWriter(pair), ids)
+
+
+def test_a_probe_shows_privileges_and_replication(
+    pair: Lab, runs: Runs, tmp_path: Path
+) -> None:
+    weak = Runs(pair, tmp_path, mariadb.databases().replace("user: mover,", "user: app,"),
+                DB_PASSWORD=switchover.PASSWORD)
+    a_probe_shows_what_is_missing(
+        runs, weak, SWITCHOVER,
+        fits=("west follows east closely", "west and east are of one series"), lacking=(
+            "east lets us switch writes off and on: app@% lacks RELOAD, READ_ONLY ADMIN",
+            "west lets us promote it: app@% lacks RELOAD, REPLICATION SLAVE ADMIN",
+        ),
+    )
+    mariadb.ask(pair, NEW, "STOP SLAVE")
+    try:
+        code, told = runs.probed(SWITCHOVER)
+    finally:
+        mariadb.ask(pair, NEW, "START SLAVE")
+    assert code == ExitCode.REHEARSAL_FAILED
+    assert "replication does not run" in str(told["nodes"])
+    # What a person sees first: it did follow when it was looked at before.
+    assert {"node": "database/promote", "step": "database/promote", "host": "",
+            "what": "west follows east closely", "then": "met",
+            "now": "unmet: replication does not run: it was stopped"} in told["drift"]["changed"]
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ pytestmark = [*marks, without("haproxy"), without("socat"),
 HAPROXY = """\
 global
   stats socket /run/haproxy.sock mode 600 level admin
+  stats socket /run/haproxy-look.sock mode 600 level operator
 defaults
   mode http
   timeout connect 2s
@@ -74,6 +75,26 @@ def runs(pair: Lab, tmp_path: Path) -> Runs:
 def state_of(lab: Lab, server: str) -> int:
     told = lab[OLD].run("echo 'show servers state app' | socat - /run/haproxy.sock").stdout
     return next(int(line.split()[6]) for line in told.splitlines() if f" {server} " in line)
+
+
+@without("pgbouncer")
+def test_a_probe_shows_what_consoles_let_us_do(pair: Lab, runs: Runs) -> None:
+    runs.head += "  pool: {engine: pgbouncer, host: west-web, user: postgres}\n"
+    code, told = runs.probed("".join(
+        f"  - {{id: {name}, kind: haproxy.server, hosts: east-web, with: {{backend: app, "
+        f"server: east, state: maint, socket: /run/{name}.sock}}}}\n"
+        for name in ("haproxy", "haproxy-look")
+    ) + "  - {id: hold, kind: pgbouncer.pause, with: {console: pool, pool: shop}}\n")
+    assert code == ExitCode.REHEARSAL_FAILED
+    assert [(need["what"], need["state"], need["seen"]) for node in told["nodes"]
+            for need in node["needs"] if "sh finds" not in need["what"]] == [
+        ("/run/haproxy.sock lets us change servers", "met", "its level is admin"),
+        ("/run/haproxy-look.sock lets us change servers", "unmet", "its level is operator"),
+        ("pool lets us pause and resume", "met", "auth_type is any: everybody is an admin"),
+        ("shop pools by transaction", "met", "pool_mode: transaction"),
+    ]
+    assert [node["changes"] for node in told["nodes"]] == [
+        ["app/east: ready → maint"], ["app/east: ready → maint"], ["shop: open → paused"]]
 
 
 def test_a_server_is_taken_out_drained_and_put_back(pair: Lab, runs: Runs) -> None:

@@ -97,7 +97,12 @@ def test_a_flag_that_was_there_is_left(site: Lab, runs: Runs) -> None:
 
 def test_a_configuration_that_does_not_honour_the_flag_is_refused(site: Lab, runs: Runs) -> None:
     """Nothing is touched; a comment, or another flag, does not count."""
-    code, state, text = runs.run(PAGES.replace(FLAG, "/run/shop/other.on"))
+    unfit = PAGES.replace(FLAG, "/run/shop/other.on")
+    code, told = runs.probed(unfit)
+    (need,) = [need for node in told["nodes"] for need in node["needs"]
+               if need["what"] == "nginx looks for /run/shop/other.on"]
+    assert (code, need["state"]) == (ExitCode.REHEARSAL_FAILED, "unmet")
+    code, state, text = runs.run(unfit)
     assert code == ExitCode.HELD
     assert "nginx does not look for /run/shop/other.on" in text
     assert not state.nodes["closed/switch@east-web"].intended

@@ -68,7 +68,8 @@ def _clock(reads: HostReads, world: World) -> tuple[float | None, NeedSeen]:
     )
     state = "unmet" if abs(ahead) >= WRONG else "warning" if abs(ahead) > TOLD else "met"
     return ahead, NeedSeen(
-        what=what, state=state, seen=told, hint="see that it follows a time server",
+        what=what, state=state, seen=told,
+        hint="" if state == "met" else "see that it follows a time server",
     )
 
 
