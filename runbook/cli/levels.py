@@ -102,7 +102,8 @@ def _ended_by_ctrl_c(*, asked: bool) -> Iterator[threading.Event]:
     wake = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        wake.set()
+        # Not from the handler itself: it may have interrupted a holder of the same lock.
+        threading.Thread(target=wake.set, name="stop").start()
         # A second one ends it at once.
         signal.signal(number, signal.default_int_handler)
 

@@ -175,12 +175,25 @@ def _values(rrset: Mapping[str, Any] | None) -> str:
 
 
 def _show_problems(console: Console, report: ProbeReport) -> None:
+    for where, text in _problems(report):
+        console.print(f"[red]mend before the run:[/] {where}: ", end="")
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _problems(report: ProbeReport) -> Iterator[tuple[str, str]]:
+    """Where, and what: all that makes a probe one that went badly."""
+    secrets = [report.secrets] if report.secrets is not None else []
+    needs = [("secrets", secrets), *((host.name, host.needs) for host in report.hosts)]
+    for where, several in needs:
+        yield from ((where, _stated(need)) for need in several if need.state == "unmet")
     for node in report.nodes:
-        told = [node.says] if node.problem else []
-        told += [f"{need.what}: {need.seen}" for need in node.unmet]
-        for text in told:
-            console.print(f"[red]mend before the run:[/] {node.node}: ", end="")
-            console.print(text, markup=False, soft_wrap=True)
+        if node.problem:
+            yield node.node, node.says
+        yield from ((node.node, _stated(need)) for need in node.unmet)
+
+
+def _stated(need: NeedSeen) -> str:
+    return f"{need.what}: {need.seen}" if need.seen else need.what
 
 
 def _show_drift(console: Console, drift: Drift) -> None:

@@ -267,6 +267,16 @@ def test_requires_are_asked_and_wait_for_earlier_steps() -> None:
         assert state_of(report, "a", what) == state
 
 
+def test_checks_of_a_step_have_needs_of_their_own_and_secrets_are_taken_out() -> None:
+    check = Check(kind="needy", args={"key": "k", "value": "v", "wants": "cert"})
+    node = Node(id="a", step="a", args={"key": "k", "value": "v"}, verify=(check, check))
+    one = PlannedStep(id="a", kind="put", nodes=(node,), estimate=1, estimate_undo=1)
+    report = looked(made(one), World({None: {"cert": "hunter2"}}))
+    needs = [need for need in report.nodes[0].needs if need.what == "cert is there"]
+    assert [(need.state, need.seen, need.fact) for need in needs] == [
+        ("unmet", "⟦secret⟧", "⟦secret⟧")]
+
+
 DAY = 86400.0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +12,13 @@ import pytest
 
 from runbook.errors import Errored
 from runbook.kinds import registry
-from runbook.kinds.needs_common import first_word, folder_takes_files, need, shell_reads
+from runbook.kinds.needs_common import (
+    first_word,
+    folder_takes_files,
+    need,
+    owner_can_be_set,
+    shell_reads,
+)
 from runbook.model.database import Database, QueryResult
 from runbook.model.inventory import Host
 from runbook.model.kind import Kind
@@ -65,6 +74,35 @@ def test_what_cannot_be_asked_or_read_is_unknown() -> None:
 def test_a_folder_that_takes_files(said: Said, ok: bool | None, seen: str) -> None:
     told = folder_takes_files(Telling({"d=/srv": said}), "/srv")
     assert (told.ok, told.seen, told.made_by) == (ok, seen, (on_host("east"),))
+
+
+class Ordinary(FakeHost):
+    """This machine, as a user who is not root."""
+
+    def query(self, command: str, **options: Any) -> CommandResult:
+        user = "nobody" if os.geteuid() == 0 else None
+        done = subprocess.run(["sh", "-c", command], user=user, cwd="/", text=True,
+                              capture_output=True, check=False)
+        return CommandResult(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def test_what_an_ordinary_user_may_write_and_give_away() -> None:
+    me = Ordinary(host=EAST)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o777)
+        (folder / "x").write_text("x")
+        assert folder_takes_files(me, made).ok is True
+        assert owner_can_be_set(me, f"{made}/new", None, None).ok is True
+        told = owner_can_be_set(me, f"{made}/new", "root", None)
+        assert told.ok is False and "may not give it to 0" in told.seen
+        if os.geteuid() == 0:
+            kept = owner_can_be_set(me, f"{made}/x", None, None)
+            assert kept.ok is False and kept.seen == "nobody may not give it to 0"
+        folder.chmod(0o555)
+        denied = folder_takes_files(me, made)
+        assert denied.ok is False and "may not write there" in denied.seen
+        assert "mode 555" in denied.seen
 
 
 def test_the_shell_itself_says_what_it_cannot_read(world: LocalWorld, tmp_path: Path) -> None:

@@ -218,13 +218,31 @@ class _Looking:
         try:
             found += kind.needs(reads, now)
             found += needs_of(_as_the_step(planned, step), reads)
+            for check in (*node.requires, *node.verify):
+                found += self._needs_of_check(step, node, check)
         except (RunbookError, ValueError) as fault:
             # A kind of another package that does not keep to the contract.
             found.append(Need(what=f"what {step.kind} needs can be seen", ok=None, seen=str(fault)))
         if node.undo is not None and not step.irreversible:
             found.append(undo_command_reads(reads, node.undo))
-        seen = [judged(one, self._opened, until=self._until) for one in found]
-        return (*seen, *(self._required(step, node, check) for check in node.requires))
+        first: dict[str, Need] = {}
+        for one in found:
+            first.setdefault(one.what, one)
+        seen = [judged(one, self._opened, until=self._until) for one in first.values()]
+        seen += [self._required(step, node, check) for check in node.requires]
+        redact = self._world.redact
+        return tuple(
+            one.model_copy(update={"seen": redact(one.seen), "fact": redact(one.fact)})
+            for one in seen
+        )
+
+    def _needs_of_check(self, step: PlannedStep, node: Node, check: Check) -> tuple[Need, ...]:
+        """What a check relies on, such as a certificate; nothing where it is not known yet."""
+        try:
+            kind = self._kind(step, node, check.kind, check.args, check.late)
+        except (TemplateFault, ValueError):
+            return ()
+        return kind.needs(self._reads(node, check.host or node.host), None)
 
     def _required(self, step: PlannedStep, node: Node, check: Check) -> NeedSeen:
         """One of the step's own ``requires:``."""
