@@ -228,6 +228,22 @@ WRONG = {
 }
 
 
+def test_the_right_to_change_is_asked_without_a_change(backend: Backend) -> None:
+    """Proven where the protocol lets it; of an API only that our key reads, and a wrong one not."""
+    flip = (Change(before=MAIL, after=to(NEW)),)
+    right = backend.dns.update_right(backend.zone, flip)
+    assert right.may is (True if backend.zone.provider == "rfc2136" else None), right
+    stranger = backend.transport(WRONG[backend.zone.provider])
+    if backend.zone.provider == "octodns":
+        with pytest.raises(Errored):  # its errors are the provider's own
+            stranger.update_right(backend.zone, flip)
+    else:
+        assert stranger.update_right(backend.zone, flip).may is False
+    assert all_of(backend) == backend.records
+    if backend.double is not None:
+        assert backend.double.changes() == 0
+
+
 def test_a_wrong_key_changes_nothing_and_is_never_shown(backend: Backend) -> None:
     wrong = WRONG[backend.zone.provider]
     stranger = backend.transport(wrong)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from runbook.model.dns import Change, ProviderCaps, RRset, Zone
 from runbook.model.ports import UpdateRight
+from runbook.transports.dns.wire import KeyRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,10 @@ def inadmissible(zone: Zone, changes: Sequence[Change]) -> Rejected | None:
 
 def may_read(provider: Provider, zone: Zone, changes: Sequence[Change]) -> UpdateRight:
     """All that a provider's API tells of a key without a change. Raises Errored."""
-    provider.present(zone, [change.key for change in changes[:1]])
+    try:
+        provider.present(zone, [change.key for change in changes[:1]])
+    except KeyRefused as fault:
+        return UpdateRight(may=False, seen=fault.message, hint=fault.hint)
     return UpdateRight(
         may=None,
         seen=f"the key reads {zone.called} at {zone.provider}; that it may write shows only by a "
