@@ -209,20 +209,32 @@ def _none_lost(lab: Lab, writer: Writer, ids: Ids) -> None:
 
 
 def a_probe_shows_what_is_missing(
-    runs: Runs, weak: Runs, steps: str, *, fits: Sequence[str], lacking: Sequence[str]
+    runs: Runs, playbook: str, weak: Callable[[str], str], *, fits: Sequence[str],
+    lacking: Sequence[str],
 ) -> None:
-    """Nothing of a whole switchover, though most of its steps could not act yet. ``weak``: the same
-    with a login that may not do it. ``fits`` and ``lacking``: needs that are met, and what is said
-    of those that are not."""
-    code, told = runs.probed(steps)
-    needs = {one["what"]: one for node in told["nodes"] for one in node["needs"]}
-    assert (code, told["ok"]) == (ExitCode.OK, True), needs
-    assert sum(told["need_counts"].values()) == told["need_counts"]["met"], needs
-    for what in fits:
-        assert needs[what]["state"] == "met", needs
-    code, told = weak.probed(steps)
+    """Nothing of a whole switchover, though most of its steps could not act yet; and what the same
+    lacks with logins that may not do it. ``weak`` makes such a declaration of one. ``fits`` and
+    ``lacking``: needs that are met, and what is said of those that are not."""
+    declared = [line for line in runs.head.splitlines()
+                if line.startswith(("  east: {engine", "  west: {engine"))]
+    assert len(declared) == 2
+    runs.head += "".join(
+        f"{weak(line).replace(': {', '-weak: {', 1)}\n" for line in declared
+    )
+    code, told = runs.probed("".join(
+        f"  - {{id: {name}, playbook: {playbook}, with: {{from: east{end}, to: west{end}}}}}\n"
+        for name, end in (("strong", ""), ("weak", "-weak"))
+    ))
     assert code == ExitCode.REHEARSAL_FAILED
-    unmet = [f"{one['what']}: {one['seen']}" for node in told["nodes"] for one in node["needs"]
+    strong, others = (
+        [node for node in told["nodes"] if node["node"].startswith(name)]
+        for name in ("strong", "weak")
+    )
+    assert not [node for node in strong if node["problem"]]
+    needs = {one["what"]: one for node in strong for one in node["needs"]}
+    assert {one["state"] for one in needs.values()} == {"met"}, needs
+    assert set(fits) <= set(needs)
+    unmet = [f"{one['what']}: {one['seen']}" for node in others for one in node["needs"]
              if one["state"] == "unmet"]
     for words in lacking:
         assert any(words in one for one in unmet), (words, unmet)

@@ -59,32 +59,29 @@ def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: 
 
 
 def test_a_probe_shows_rights_and_replication(pair: Lab, runs: Runs, tmp_path: Path) -> None:
-    """A login without rights, and then with none but those that are asked for."""
+    """A login without rights, and then one with none but those that are asked for."""
     weak = Runs(pair, tmp_path, postgres.databases().replace("user: postgres,", "user: app,"),
                 DB_PASSWORD=PASSWORD)
     a_probe_shows_what_is_missing(
-        runs, weak, SWITCHOVER, fits=(
+        runs, "postgres/switchover", lambda line: line.replace("user: postgres,", "user: app,"),
+        fits=(
             "the server of east can be stopped and started", "west follows east closely",
             "west and east are of one major version", "west takes the connections of east",
         ), lacking=(
-            "east lets us switch writes off and on: app lacks ALTER SYSTEM on "
+            "east-weak lets us switch writes off and on: app lacks ALTER SYSTEM on "
             "default_transaction_read_only and EXECUTE on pg_reload_conf()",
-            "east shows us who writes: app", "west lets us promote it: app",
+            "east-weak shows us who writes: app", "west-weak lets us promote it: app",
         ),
     )
-    postgres.ask(pair, OLD, "GRANT pg_monitor TO app",
-                 "GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only TO app",
-                 "GRANT EXECUTE ON FUNCTION pg_reload_conf(), pg_promote(boolean, integer), "
-                 "pg_show_all_file_settings() TO app", "GRANT SELECT ON pg_file_settings TO app")
+    functions = "pg_reload_conf(), pg_promote(boolean, integer), pg_show_all_file_settings()"
+    rights = ("pg_monitor", "ALTER SYSTEM ON PARAMETER default_transaction_read_only",
+              f"EXECUTE ON FUNCTION {functions}", "SELECT ON pg_file_settings")
+    postgres.ask(pair, OLD, *(f"GRANT {right} TO app" for right in rights))
     try:
         code, told = weak.probed(SWITCHOVER)
         assert code == ExitCode.OK, [node for node in told["nodes"] if node["problem"]]
     finally:
-        postgres.ask(pair, OLD, "REVOKE pg_monitor FROM app",
-                     "REVOKE ALTER SYSTEM ON PARAMETER default_transaction_read_only FROM app",
-                     "REVOKE EXECUTE ON FUNCTION pg_reload_conf(), pg_promote(boolean, integer), "
-                     "pg_show_all_file_settings() FROM app",
-                     "REVOKE SELECT ON pg_file_settings FROM app")
+        postgres.ask(pair, OLD, *(f"REVOKE {right} FROM app" for right in rights))
 
 
 FREEZE = "  - {id: freeze, kind: postgres.freeze, with: {database: east, lease: 4s}}\n"

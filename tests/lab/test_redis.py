@@ -49,18 +49,18 @@ def test_the_primary_moves_and_comes_back_and_no_write_is_lost(pair: Lab, runs: 
     moves_and_comes_back(pair, runs, SWITCHOVER, RedisWriter(pair), ids)
 
 
-def test_a_probe_shows_rights_and_replication(pair: Lab, runs: Runs, tmp_path: Path) -> None:
+def test_a_probe_shows_rights_and_replication(pair: Lab, runs: Runs) -> None:
     rules = f"on '>{switchover.PASSWORD}' '~*' +@all '-config|set' -replicaof"
     for host in (OLD, NEW):
         ask(pair, host, "acl", "setuser", "app", rules)
-    weak = Runs(pair, tmp_path, lab_redis.databases().replace("password:", "user: app, password:"),
-                DB_PASSWORD=switchover.PASSWORD)
     try:
         a_probe_shows_what_is_missing(
-            runs, weak, SWITCHOVER,
+            runs, "redis/switchover",
+            lambda line: line.replace("password:", "user: app, password:"),
             fits=("west follows east closely", "west and east are of one major version"), lacking=(
-                "east lets us switch writes off and on: This user has no permissions to run the "
-                "'config|set' command", "west lets us promote it: This user has no permissions",
+                "east-weak lets us switch writes off and on: This user has no permissions to run "
+                "the 'config|set' command",
+                "west-weak lets us promote it: This user has no permissions",
             ),
         )
     finally:
