@@ -17,6 +17,7 @@ import typer
 
 from runbook.cli import wiring
 from runbook.cli.embedded import embedded, keep_judgement, sandbox_config
+from runbook.cli.plan import looked_ahead
 from runbook.cli.session import Show, start
 from runbook.engine.probe import (
     Drift,
@@ -30,7 +31,6 @@ from runbook.engine.probe import (
 from runbook.errors import ExitCode, RunbookError
 from runbook.journal import Rehearsal, Store
 from runbook.model.plan import Plan
-from runbook.planning.timeline import build_timeline
 from runbook.views.ending import ending
 from runbook.views.probe import probe_json, show_probe, show_round
 from runbook.views.rehearsal import show_offline, show_played
@@ -38,7 +38,7 @@ from runbook.views.rehearsal import show_offline, show_played
 
 def offline(plan: Plan, store: Store, *, as_json: bool) -> NoReturn:
     """Level *plan*: whether it is whole and fits its window. Touches nothing."""
-    timeline = build_timeline(plan)
+    timeline, _ = looked_ahead(plan)
     ok = timeline.fits_window is not False
     record(store, plan, "plan", "", ok, {"total": timeline.total})
     show_offline(plan, timeline, ok=ok, as_json=as_json)

@@ -12,6 +12,8 @@ from runbook.cli.options import Json, RunbookFile, Vars
 if TYPE_CHECKING:
     from runbook.model.dns import RRset
     from runbook.model.plan import Plan
+    from runbook.planning.preview import StepPreview
+    from runbook.planning.timeline import Timeline
 
 
 class Graph(StrEnum):
@@ -40,25 +42,34 @@ def command(
     """Nothing outside the runbook's folder is asked or changed."""
     import json
 
-    from runbook.cli.wiring import kinds, load_plan, load_staging
+    from runbook.cli.wiring import load_plan, load_staging
     from runbook.planning.graphs import dot, mermaid
-    from runbook.planning.preview import preview
-    from runbook.planning.timeline import build_timeline
     from runbook.views.plan import Detail, plan_json, show_plan
 
     if invert and not staging:
         raise typer.BadParameter("--invert goes with --staging")
     plan = (load_staging(file, var or [], invert=invert) if staging
             else load_plan(file, var or []))
-    timeline = build_timeline(plan)
+    timeline, previews = looked_ahead(plan)
     if graph is not None:
         typer.echo((mermaid if graph is Graph.MERMAID else dot)(plan, timeline), nl=False)
         return
-    previews = preview(plan, kinds(), zone_records(plan))
     if as_json:
         typer.echo(json.dumps(plan_json(plan, timeline, previews), indent=2, ensure_ascii=False))
         return
     show_plan(plan, timeline, previews, detail=Detail(hosts=hosts, full=full))
+
+
+def looked_ahead(plan: Plan) -> tuple[Timeline, dict[str, StepPreview]]:
+    """When each step would run, and what it would do, as far as both can be known offline. Raises
+    InvalidInput or Errored."""
+    from runbook.cli.wiring import kinds
+    from runbook.planning.back_waits import back_waits
+    from runbook.planning.preview import known_changes, preview
+    from runbook.planning.timeline import build_timeline
+
+    previews = preview(plan, kinds(), zone_records(plan))
+    return build_timeline(plan, back_waits(plan, kinds(), known_changes(previews))), previews
 
 
 def zone_records(plan: Plan) -> dict[str, tuple[RRset, ...]]:

@@ -47,7 +47,9 @@ def command(
     store = wiring.open_state(state, must_exist=True)
     run_id = wiring.find_run(store, run)
     if plan_only:
-        show_rollback_plan(load_state(store, run_id), to, as_json=json)
+        folded = load_state(store, run_id)
+        known = wiring.reckoning(store, folded.plan, level=folded.level, leave_out=run_id)
+        show_rollback_plan(folded, to, as_json=json, reckoning=known)
         return
     if to is not None:
         nodes_of(load_state(store, run_id), to)  # NotFound for a step the run does not have.

@@ -12,7 +12,7 @@ import typer
 
 from runbook.cli import wiring
 from runbook.cli.levels import record
-from runbook.cli.plan import zone_records
+from runbook.cli.plan import looked_ahead
 from runbook.errors import ExitCode, Refused
 from runbook.journal import Store
 from runbook.model.plan import Plan
@@ -67,19 +67,15 @@ def foretell(plan: Plan, store: Store, wanted: Odds) -> Prediction:
     from runbook.engine.simulate.predict import predict
     from runbook.engine.simulate.rates import observed_rates
     from runbook.engine.simulate.work import lay_out
-    from runbook.planning.preview import preview
-    from runbook.planning.timeline import build_timeline
+    from runbook.planning.preview import known_changes
 
     kinds = wiring.kinds()
-    timeline = build_timeline(plan)
-    changes = {
-        name: one.changes for name, one in preview(plan, kinds, zone_records(plan)).items()
-    }
+    timeline, previews = looked_ahead(plan)
     observed = observed_rates(store, runbook=plan.runbook, level=wanted.world)
     layout = lay_out(
         plan, kinds, read_history(store, runbook=plan.runbook, kinds=kinds), level=wanted.world,
         origin=timeline.origin, failures=_rates(plan, observed, wanted.failure_rates),
-        changes=changes,
+        changes=known_changes(previews),
     )
     return predict(
         plan, layout, runs=wanted.runs, seed=wanted.seed, certainty=wanted.certainty,

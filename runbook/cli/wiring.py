@@ -160,9 +160,10 @@ def run_clock(endpoints: Endpoints | None) -> Clock:
 def reckoning(store: Store, plan: Plan, *, level: str, leave_out: str = "") -> Reckoning:
     """What the plan's steps and their undos are thought to take, by earlier runs of the folder."""
     from runbook.engine.history import read_history, reckon
+    from runbook.engine.journaled_waits import JournaledWaits
 
     history = read_history(store, runbook=plan.runbook, kinds=kinds(), leave_out=leave_out)
-    return reckon(plan, history, level=level)
+    return reckon(plan, history, level=level, waits=JournaledWaits(kinds()))
 
 
 def whereabouts(plan: Plan, state: Path, *, log_in: bool) -> PlanWhereabouts:

@@ -5,13 +5,14 @@ Pure: everything is derived from the run's state, the plan, and what steps are r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from runbook.engine.history import Reckoning
 from runbook.model.plan import Plan
 from runbook.model.runstate import NodeStatus, RunState
 from runbook.model.state import TOUCHED, NodeState
+from runbook.planning.back_waits import waited
 
 _SAFETY = 30.0
 _WAITING = frozenset({"wait_for", "ask_operator", "notify"})
@@ -26,7 +27,7 @@ class BackoutClock:
     comes to its end first. ``one_way`` names the steps with effects that are points of no return
     or cannot be put back at all: going back past them needs the loss to be accepted.
     ``measured`` of the ``weighing`` steps that would be undone have been undone before; for the
-    others it is their estimate that counts.
+    others it is their estimate that counts. Waits for caches are neither: they are reckoned.
     """
 
     remaining_window: float | None
@@ -55,12 +56,31 @@ def backout_time(
     The undo of a step starts when the undos of all steps after it have ended, so this is the
     longest path in the reversed dependency graph. A step weighs nothing when it has had no effect
     or was put back already, else what its undo is reckoned to take. An undo under way counts in
-    full: the clock errs on the safe side. ``also``: steps that are taken to have acted.
+    full: the clock errs on the safe side. An undo that waits for caches weighs as much as what
+    has acted behind it makes it wait. ``also``: steps that are taken to have acted.
     """
-    return _longest_chain(state.plan, touched_steps(state).union(also), reckoning or Reckoning())
+    known = reckoning or Reckoning()
+    acted = touched_steps(state).union(also)
+    return _longest_chain(state.plan, acted, known, _waits(state, known, also))
 
 
-def _longest_chain(plan: Plan, acted: Collection[str], known: Reckoning) -> float:
+def reckoned_undos(state: RunState, reckoning: Reckoning | None = None) -> dict[str, float]:
+    """By step what its undo is reckoned to take from here."""
+    known = reckoning or Reckoning()
+    found = {step.id: known.undoing(step).seconds for step in state.plan.steps}
+    return found | _waits(state, known)
+
+
+def _waits(state: RunState, known: Reckoning, also: Collection[str] = ()) -> dict[str, float]:
+    """By step whose undo waits for caches, how long. What was taken back already counts: caches
+    do not forget it by that."""
+    begun = {state.plan.nodes[one.node].step for one in state.nodes.values() if one.intended}
+    return waited(known.waits(state), begun.union(also))
+
+
+def _longest_chain(
+    plan: Plan, acted: Collection[str], known: Reckoning, waits: Mapping[str, float]
+) -> float:
     ready: dict[str, float] = {}
     dependents = plan.dependents
     longest = 0.0
@@ -69,7 +89,8 @@ def _longest_chain(plan: Plan, acted: Collection[str], known: Reckoning) -> floa
         for later in dependents[step.id]:
             before = max(before, ready[later])
         if step.id in acted and step.irreversible is None and step.skipped is None:
-            before += known.undoing(step).seconds
+            wait = waits.get(step.id)
+            before += known.undoing(step).seconds if wait is None else wait
         ready[step.id] = before
         longest = max(longest, before)
     return longest
@@ -80,11 +101,13 @@ def clock(state: RunState, now: float, reckoning: Reckoning | None = None) -> Ba
     known = reckoning or Reckoning()
     acted = touched_steps(state)
     steps = [step for step in state.plan.steps if step.id in acted]
-    backout = _longest_chain(state.plan, acted, known)
+    waits = _waits(state, known)
+    backout = _longest_chain(state.plan, acted, known, waits)
     settle = settling(state, now, known)
     window = state.plan.window
     remaining = None if window is None else window.end - now
-    undone = [known.undoing(step) for step in steps if step.irreversible is None]
+    undone = [known.undoing(step) for step in steps
+              if step.irreversible is None and step.id not in waits]
     heavy = [one for one in undone if one.seconds > 0]
     return BackoutClock(
         remaining_window=remaining,
@@ -99,16 +122,19 @@ def clock(state: RunState, now: float, reckoning: Reckoning | None = None) -> Ba
     )
 
 
-def ceiling(plan: Plan, reckoning: Reckoning) -> tuple[float, float]:
+def ceiling(state: RunState, reckoning: Reckoning) -> tuple[float, float]:
     """The longest that going back can take wherever the run is, and any of its steps. By this most
     looks at the clock of a large plan are over before they begin."""
-    known = reckoning.ceilings.get(plan.digest)
+    plan = state.plan
+    waits = waited(reckoning.waits(state), plan.by_id)
+    key = (plan.digest, *waits.values())
+    known = reckoning.ceilings.get(key)
     if known is None:
         known = (
-            _longest_chain(plan, plan.by_id, reckoning),
+            _longest_chain(plan, plan.by_id, reckoning, waits),
             max((reckoning.doing(step).seconds for step in plan.steps), default=0.0),
         )
-        reckoning.ceilings[plan.digest] = known
+        reckoning.ceilings[key] = known
     return known
 
 

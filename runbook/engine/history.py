@@ -19,7 +19,7 @@ same step. Nothing found: the step's estimate.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,6 +29,8 @@ from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan, PlannedStep
 from runbook.model.runbook import REAL_LEVELS
+from runbook.model.runstate import RunState
+from runbook.planning.back_waits import Waits
 
 Op = Literal["do", "undo"]
 Basis = Literal["same step", "same kind and host", "same kind", "estimate"]
@@ -155,8 +157,13 @@ class Reckoning:
 
     do: Mapping[str, Expected] = field(default_factory=dict)
     undo: Mapping[str, Expected] = field(default_factory=dict)
-    ceilings: dict[str, tuple[float, float]] = field(default_factory=dict, compare=False)
-    """Of a plan, by its digest; see :func:`runbook.engine.backout.ceiling`."""
+    waits: Callable[[RunState], Waits] = field(default=lambda state: {}, compare=False)
+    """Undos that are nothing but waits, and how long they are as a run stands now: no earlier run
+    tells that."""
+    ceilings: dict[tuple[object, ...], tuple[float, float]] = field(
+        default_factory=dict, compare=False
+    )
+    """Of a plan and its waits; see :func:`runbook.engine.backout.ceiling`."""
 
     def doing(self, step: PlannedStep) -> Expected:
         return self.do.get(step.id) or Expected(step.estimate, "estimate")
@@ -165,14 +172,17 @@ class Reckoning:
         return self.undo.get(step.id) or Expected(step.estimate_undo, "estimate")
 
 
-def reckon(plan: Plan, history: History, *, level: str = "live") -> Reckoning:
+def reckon(
+    plan: Plan, history: History, *, level: str = "live",
+    waits: Callable[[RunState], Waits] = lambda state: {},
+) -> Reckoning:
     """What the history says about every step of a plan that is to run at ``level``."""
     def measured(op: Op) -> dict[str, Expected]:
         found = {step.id: history.of_step(plan, step, op, level=level) for step in plan.steps}
         # An estimate is left to the plan, which may be amended.
         return {name: one for name, one in found.items() if one.basis != "estimate"}
 
-    return Reckoning(do=measured("do"), undo=measured("undo"))
+    return Reckoning(do=measured("do"), undo=measured("undo"), waits=waits)
 
 
 def rounds(plan: Plan, step: PlannedStep, op: Op) -> int:
@@ -196,7 +206,8 @@ def samples_of(plan: Plan, events: Sequence[Event]) -> list[Sample]:
     """What one run measured, in the order in which things ended.
 
     Left out is what was done already, what did not go well, and what another controller began:
-    then nobody knows how much of the time was work."""
+    then nobody knows how much of the time was work. A run that was slowed down on purpose says
+    nothing at all."""
     found: list[Sample] = []
     level = "live"
     began: dict[tuple[str, str], float | None] = {}
@@ -205,6 +216,8 @@ def samples_of(plan: Plan, events: Sequence[Event]) -> list[Sample]:
         place = (event.node, event.op)
         if event.kind == "run_started":
             level = str(event.data.get("level", "live"))
+            if float(event.data.get("slowed", 1.0)) > 1:
+                return []
         elif event.kind == "resumed":
             began = dict.fromkeys(began)
         elif event.kind == "intent":

@@ -120,11 +120,11 @@ def outlook(
     )
 
 
-def far_from(plan: Plan, now: float, reckoning: Reckoning) -> bool:
+def far_from(state: RunState, now: float, reckoning: Reckoning) -> bool:
     """Whether the window's end is so far away that nothing can be too late yet."""
-    back, longest = ceiling(plan, reckoning)
-    end = plan.window.end if plan.window else now
-    return now + longest + back + safety(plan, back) < end
+    back, longest = ceiling(state, reckoning)
+    end = state.plan.window.end if state.plan.window else now
+    return now + longest + back + safety(state.plan, back) < end
 
 
 def _by(expected: Expected) -> str:
@@ -134,8 +134,9 @@ def _by(expected: Expected) -> str:
 def _back_by(state: RunState, now: float, step: PlannedStep, reckoning: Reckoning) -> str:
     here = clock(state, now, reckoning)
     own = reckoning.undoing(step)
-    weighing = here.weighing + (own.seconds > 0 and step.irreversible is None)
-    measured = here.measured + (own.seconds > 0 and own.basis != "estimate")
+    counts = own.seconds > 0 and step.irreversible is None and step.id not in reckoning.waits(state)
+    weighing = here.weighing + counts
+    measured = here.measured + (counts and own.basis != "estimate")
     if not weighing or measured == 0:
         return "estimate"
     return "measured" if measured == weighing else f"{measured} of {weighing} steps measured"
@@ -175,7 +176,7 @@ def may_start(ctx: RunContext, step: PlannedStep) -> str:
     """Before a step starts: empty when it may, else why not. Asks people where it would make it
     too late for the way back. Raises Stopping."""
     state, plan = ctx.state, ctx.plan
-    if far_from(plan, ctx.now(), ctx.reckoning):
+    if far_from(state, ctx.now(), ctx.reckoning):
         return ""
     found = outlook(state, step, ctx.now(), ctx.reckoning)
     if found is None or plan.window is None or found.over <= 0:

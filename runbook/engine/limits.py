@@ -90,7 +90,7 @@ def next_limit(
 
 def _way_back(plan: Plan, state: RunState, now: float, reckoning: Reckoning) -> list[Overrun]:
     """Going back has to begin now to be over inside the window. Nothing done yet: there is time."""
-    if far_from(plan, now, reckoning):
+    if far_from(state, now, reckoning):
         return []
     read = clock(state, now, reckoning)
     if plan.window is None or read.margin is None or not read.backout or not bound(state):

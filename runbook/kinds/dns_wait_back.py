@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -63,7 +64,8 @@ class DnsWaitBack(Kind):
     ttl: Ttl = Field(
         default=60,
         description="The TTL the records will have at the flip: what the back-out time is "
-        "reckoned with. What is waited goes by the TTLs that were really given.",
+        "reckoned with where nothing tells it. What is waited goes by the TTLs that were really "
+        "given.",
     )
     skew: Seconds = Field(
         default=5.0, description="For answers under way and clocks that differ.",
@@ -79,8 +81,11 @@ class DnsWaitBack(Kind):
     def estimated_undo(self) -> float:
         return self.ttl + self.skew
 
-    def back_pause(self, ttl: float | None) -> float:
-        return (self.ttl if ttl is None else ttl) + self.skew
+    def back_pause(self, given: Sequence[RRset] | None) -> float:
+        if given is None:
+            return self.estimated_undo()
+        ttls = [one.ttl for one in given if holds(one, self._networks)]
+        return max(ttls) + self.skew if ttls else 0.0
 
     def zones(self) -> tuple[str, ...]:
         return (self.zone,)

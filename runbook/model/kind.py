@@ -11,7 +11,7 @@ Third parties add kinds through the entry point group ``runbook.kinds``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -180,9 +180,9 @@ class Kind(BaseModel):
         """Pure. How long it waits, where waiting is all it does and the keys tell."""
         return None
 
-    def back_pause(self, ttl: float | None) -> float:
-        """Pure. How long its undo waits after the undo of a step of ``back_after`` that gave
-        answers with that TTL; None: it is not known."""
+    def back_pause(self, given: Sequence[RRset] | None) -> float:
+        """Pure. How long its undo waits after the undo of a step of ``back_after`` by which caches
+        were given these answers; None: it is not known which."""
         return 0.0
 
     def preview(self) -> tuple[str, ...]:

@@ -72,6 +72,11 @@ def preview(
     return found
 
 
+def known_changes(previews: Mapping[str, StepPreview]) -> dict[str, tuple[Change, ...]]:
+    """By step what it changes, of those where that is known offline."""
+    return {name: one.changes for name, one in previews.items() if one.changes}
+
+
 def _condition(when: str | None, scope: Mapping[str, Any]) -> str | None:
     binding = scope.get(LATE, {}).get(CALLER_WHEN)
     if when is None or binding is None:

@@ -6,9 +6,11 @@ start of the run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runbook.model.plan import Plan
+from runbook.planning.back_waits import Waits, waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,9 @@ class Timeline:
         return self.slots[step].back_out
 
 
-def build_timeline(plan: Plan) -> Timeline:
-    """The earliest schedule of a plan.
+def build_timeline(plan: Plan, waits: Waits | None = None) -> Timeline:
+    """The earliest schedule of a plan. ``waits``: undos that are waits, and how long they are;
+    else they are as long as estimated.
 
     The run starts with its first dated step, or when the window opens, whichever is earlier. A
     step starts when all before it have ended, and not before its ``at`` or ``not_before``.
@@ -103,7 +106,7 @@ def build_timeline(plan: Plan) -> Timeline:
         decided[step.id] = last
         levels[step.id] = max((levels[name] + 1 for name in step.after), default=0)
     path = _critical(ends, decided)
-    backs = _back_outs(plan, starts, ends)
+    backs = _back_outs(plan, starts, ends, waits or {})
     one_way = sorted(
         ends[s.id] for s in plan.steps
         if s.skipped is None and (s.point_of_no_return or s.irreversible is not None)
@@ -182,25 +185,39 @@ def _critical(ends: dict[str, float], decided: dict[str, str | None]) -> dict[st
 
 
 def _back_outs(
-    plan: Plan, starts: dict[str, float], ends: dict[str, float]
+    plan: Plan, starts: dict[str, float], ends: dict[str, float], waits: Waits
 ) -> dict[str, float]:
     """For each step, at the moment it ends: the longest chain of undos of all that has begun.
 
     What runs beside it counts in full: it has to be taken back too.
     """
-    chain: dict[str, float] = {}
-    for step in plan.steps:
-        own = 0.0 if step.skipped is not None else step.estimate_undo
-        chain[step.id] = own + max((chain[name] for name in step.after), default=0.0)
     by_start = sorted(plan.steps, key=lambda step: starts[step.id])
     found: dict[str, float] = {}
+    begun: set[str] = set()
+    chain = _chain(plan, waited(waits, begun))
     worst, place = 0.0, 0
     for step in sorted(plan.steps, key=lambda step: ends[step.id]):
+        fresh = {step.id}
         while place < len(by_start) and starts[by_start[place].id] < ends[step.id]:
-            worst = max(worst, chain[by_start[place].id])
+            fresh.add(by_start[place].id)
             place += 1
+        fresh -= begun
+        begun |= fresh
+        if any(not fresh.isdisjoint(behind) for behind in waits.values()):
+            chain = _chain(plan, waited(waits, begun))
+            fresh = begun
+        worst = max([worst, *(chain[name] for name in fresh)])
         found[step.id] = max(worst, chain[step.id])
     return found
+
+
+def _chain(plan: Plan, waits: Mapping[str, float]) -> dict[str, float]:
+    """Of each step the longest chain of undos from it down to the first."""
+    chain: dict[str, float] = {}
+    for step in plan.steps:
+        own = 0.0 if step.skipped is not None else waits.get(step.id, step.estimate_undo)
+        chain[step.id] = own + max((chain[name] for name in step.after), default=0.0)
+    return chain
 
 
 def _levels(plan: Plan, levels: dict[str, int]) -> tuple[tuple[str, ...], ...]:

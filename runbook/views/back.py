@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.text import Text
 
-from runbook.engine.backout import backout_time
+from runbook.engine.backout import backout_time, reckoned_undos
+from runbook.engine.history import Reckoning
 from runbook.engine.rollback import past_return, to_undo
 from runbook.model.duration import format_duration
 from runbook.model.plan import PlannedStep
@@ -17,35 +19,43 @@ from runbook.views.words import STATE_WORD, one_line, to_ascii
 
 
 def show_rollback_plan(
-    state: RunState, to: str | None, *, as_json: bool = False, console: Console | None = None
+    state: RunState, to: str | None, *, as_json: bool = False, console: Console | None = None,
+    reckoning: Reckoning | None = None,
 ) -> None:
-    """Print the steps a rollback (``to``: back to that step) would undo, first undone first.
+    """Print the steps a rollback (``to``: back to that step) would undo, first undone first, and
+    how long that is reckoned to take.
 
     Raises NotFound for an unknown step.
     """
     console = console or plain_console()
     steps = to_undo(state, to)
     losses = {step.id for step in past_return(state, to)}
+    takes = reckoned_undos(state, reckoning)
+    whole = backout_time(state, reckoning)
     if as_json:
         rows = [
             {
                 "step": step.id, "title": step.title, "state": state.step_state(step.id).value,
-                "estimate_undo": step.estimate_undo, "irreversible": step.irreversible,
-                "past_no_return": step.id in losses,
+                "estimate_undo": step.estimate_undo, "takes": takes[step.id],
+                "irreversible": step.irreversible, "past_no_return": step.id in losses,
             }
             for step in steps
         ]
-        data = {"run_id": state.run_id, "to": to, "backout": backout_time(state), "steps": rows}
+        data = {"run_id": state.run_id, "to": to, "backout": whole, "steps": rows}
         console.file.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
         return
-    for line in _lines(state, to, steps, losses):
+    for line in _lines(state, to, steps, losses, takes):
         if ascii_only(console):
             line.plain = to_ascii(line.plain)
         console.print(line)
+    if steps and to is None:
+        console.print(Text(f"back-out time: {format_duration(whole)}, steps side by side where "
+                           "the plan allows it"))
 
 
 def _lines(
-    state: RunState, to: str | None, steps: list[PlannedStep], losses: set[str]
+    state: RunState, to: str | None, steps: list[PlannedStep], losses: set[str],
+    takes: Mapping[str, float],
 ) -> list[Text]:
     if not steps:
         return [Text("there is nothing to undo: no step has had an effect that still stands")]
@@ -57,14 +67,11 @@ def _lines(
         if step.irreversible is not None:
             line.append(f"cannot be undone: {one_line(step.irreversible)}", style="bold red")
         else:
-            line.append(f"~{format_duration(step.estimate_undo):<8}", style="dim")
+            line.append(f"~{format_duration(takes[step.id]):<8}", style="dim")
             line.append(f" now {STATE_WORD[state.step_state(step.id)]}")
             if step.title:
                 line.append(f"  {one_line(step.title)}", style="dim")
         if step.id in losses:
             line.append(f"  needs --accept-loss {step.id}", style="bold yellow")
         lines.append(line)
-    if to is None:
-        total = format_duration(backout_time(state))
-        lines.append(Text(f"back-out time: {total}, steps side by side where the plan allows it"))
     return lines

@@ -190,3 +190,12 @@ def test_a_journal_that_cannot_be_read_does_not_stand_in_the_way(tmp_path: Path)
         db.execute("UPDATE event SET ts = ts + 1 WHERE run_id = ? AND kind = 'intent'", (broken,))
     history = read_history(lab.store, runbook="r", kinds=KINDS)
     assert {one.run_id for one in history.samples} == {lab.run_id}
+
+
+def test_a_run_that_was_slowed_down_on_purpose_says_nothing() -> None:
+    told = Story(shop_plan())
+    told.events.clear()
+    told.add("run_started", who="anna", level="sandbox", slowed=3.0).do("lower-ttl", 12)
+    assert samples_of(told.plan, told.events) == []
+    usual = Story(shop_plan(), level="sandbox").do("lower-ttl", 4)
+    assert _seconds(usual, "do") == {"lower-ttl": 4.0}

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from runbook.cli.main import app
 from runbook.engine.rollback import ancestors
 from runbook.kinds import registry
 from runbook.loading import load_runbook
@@ -104,6 +106,10 @@ def test_the_plan_shows_that_the_way_back_waits_for_the_caches() -> None:
     assert "west-start" in steps["west-stays"].after
     assert "west-stays" in ancestors(plan(), "flip")
     assert "west-stays" in ancestors(plan(), "freeze"), "the east opens before the wait"
+    said = CliRunner().invoke(app, ["plan", str(SHOP / "runbook.yml"), "--json"])
+    back = {step["id"]: step["back_out"] for step in json.loads(said.stdout)["steps"]}
+    assert back["final-sync"] < 60 < back["flip"] < 200, "before the flip nobody has to wait"
+    assert 3600 < back["restore-ttl"] < 3800, "and after the TTLs went back an hour"
 
 
 def test_without_the_freeze_orders_are_lost_and_nobody_sees_an_error(folder: Path) -> None:

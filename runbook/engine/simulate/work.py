@@ -26,6 +26,7 @@ from runbook.model.kind import Kind
 from runbook.model.observation import Pause
 from runbook.model.plan import Plan, PlannedStep
 from runbook.model.runbook import REAL_LEVELS, Retry
+from runbook.planning.back_waits import back_waits
 
 _HANDOVER = 0.02
 """Seconds the engine takes from one step to the next; no measurement of a step holds it."""
@@ -204,31 +205,10 @@ class _Laying:
         self, steps: list[Work], place: Mapping[str, int]
     ) -> tuple[Work, ...]:
         """The undo of a step that only waits, for what steps behind it have left in caches."""
-        for name, own in place.items():
-            step = self._plan.by_id[name]
-            kind = self._kinds[step.kind]
-            if not kind.back_after or step.nodes[0].late:
-                continue
-            made = kind.model_validate(step.nodes[0].args)
-            waits = [
-                Lag(at, made.back_pause(self._given_ttl(self._plan.by_id[later])))
-                for later, at in place.items()
-                if at > own and self._plan.by_id[later].kind in kind.back_after
-            ]
-            steps[own] = replace(steps[own], back_waits=tuple(waits))
+        for name, behind in back_waits(self._plan, self._kinds, self._changes).items():
+            waits = tuple(Lag(place[later], seconds) for later, seconds in behind.items())
+            steps[place[name]] = replace(steps[place[name]], back_waits=waits)
         return tuple(steps)
-
-    def _given_ttl(self, step: PlannedStep) -> float | None:
-        """The greatest TTL that answers carry once the step is done: of what it changes, or, where
-        it puts back the TTLs of another step, of what that one had found."""
-        told = [c.after.ttl for c in self._changes.get(step.id, ()) if c.after is not None]
-        if not told and not step.nodes[0].late:
-            made = self._kinds[step.kind].model_validate(step.nodes[0].args)
-            told = [
-                c.before.ttl for name in made.references()
-                for c in self._changes.get(name, ()) if c.before is not None
-            ]
-        return float(max(told)) if told else None
 
     def _pause(self, step: PlannedStep, kind: type[Kind]) -> Pause | None:
         node = step.nodes[0]
