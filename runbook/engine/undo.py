@@ -176,7 +176,9 @@ class _NodeUndo:
 
     def _actions(self, kind: Kind) -> _Undo:
         if self.node.undo is not None:
-            return (RunCommand(host=self.node.host, script=self.node.undo),)
+            made = render_late(self.ctx, self.step, self.node, {"undo": self.node.undo},
+                               self.node.late)
+            return (RunCommand(host=self.node.host, script=str(made["undo"])),)
         return kind.undo(self.before)
 
     def _look_back(

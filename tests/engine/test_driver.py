@@ -346,3 +346,18 @@ def test_a_point_of_no_return_that_acted_and_failed_is_one_too(tmp_path: Path) -
     assert driven is not None
     assert driven.exit_code is ExitCode.HELD
     assert "--accept-loss a" in driven.why
+
+
+def test_an_undo_command_is_filled_in_with_what_earlier_steps_gave(tmp_path: Path) -> None:
+    line = step("b", "log", after=["a"], args={"line": "b"})
+    (node,) = line.nodes
+    late = node.model_copy(update={"late": True, "undo": "set back={{ outputs.a.old }}"})
+    plan = Plan(runbook="r", steps=(
+        step("a", "put", args={"key": "a", "value": "1"}),
+        line.model_copy(update={"nodes": (late,)}),
+        step("c", "is", after=["b"], args={"key": "a", "value": "never"})))
+    lab = Lab(tmp_path, plan, {"a": "0"})
+    driven = lab.drive()
+    assert driven is not None
+    assert driven.exit_code is ExitCode.ROLLED_BACK
+    assert (lab.outside.values["back"], lab.outside.values["a"]) == ("0", "0")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,12 +33,12 @@ def test_the_reference_is_read_strictly_after_the_freeze_and_compared_before_the
 ):
     chain = ["wiki/read-only", "wiki/settled", "wiki/db-read-only", "wiki/reference",
              "wiki/in-sync", "wiki/flip", "wiki/drained", "wiki/db-read-write", "wiki/read-write"]
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         assert before in ancestors(PLAN, after), (before, after)
 
 
 def test_on_the_way_back_this_site_opens_only_when_it_has_all_of_the_other() -> None:
-    assert "wiki/way-home" in ancestors(PLAN, "wiki/db-read-write"), "the other is read-only by then"
+    assert "wiki/way-home" in ancestors(PLAN, "wiki/db-read-write"), "the other is closed"
     assert "wiki/db-read-only" in ancestors(PLAN, "wiki/way-home"), "this one is not open yet"
     assert "databases/circular" in ancestors(PLAN, "wiki/way-home"), "and still follows"
 
@@ -132,7 +133,8 @@ def test_a_rewind_forgets_exactly_what_came_after_and_only_of_a_frozen_store(
     (tmp_path / "south" / "read-only").touch()
     assert south.rewind(2) == 1
     assert south.ids() == kept
-    assert store.Store("south", tmp_path / "south" / "writes.jsonl", tmp_path / "south").ids() == kept
+    home = tmp_path / "south"
+    assert store.Store("south", home / "writes.jsonl", home).ids() == kept
     south.take(north.stream(2))
 
 
