@@ -33,7 +33,8 @@ class Outcome(StrEnum):
     RESTORED = "restored"
     """The world is as it was before the run."""
     IRREVERSIBLE = "irreversible"
-    """So is all but what steps have left that are declared to have no way back."""
+    """So is all but what steps have left that are declared to have no way back, or what was lost
+    past a point of no return and accepted by name."""
     NOT_RESTORED = "not_restored"
     """Something that should have been put back was not."""
     LOST = "lost"
@@ -255,7 +256,7 @@ def judge(
         return verdict(Outcome.LOST, f"{lost} acknowledged writes are gone")
     if not struck:
         return verdict(Outcome.NOT_REACHED, "the run did not come to where it would have struck")
-    if gone or found.declared:
+    if gone or found.declared or lost:
         also = f"; {lost} acknowledged writes are gone" if lost else ""
         return verdict(Outcome.IRREVERSIBLE, f"no way back: {', '.join(gone or accepted)}{also}")
     return found

@@ -84,8 +84,9 @@ def lost_text(coverage: Coverage) -> str:
         return "Nobody counted lost writes: there is no traffic."
     if not any(counted):
         return f"No acknowledged write was lost, in {len(counted)} worlds with customers."
-    worst = max(counted)
-    return f"Acknowledged writes were lost: up to {worst} in one world."
+    past = sorted({name for cell in coverage.cells if cell.lost for name in cell.accepted})
+    where = f", past {', '.join(past)}, whose loss was accepted by name" if past else ""
+    return f"Acknowledged writes were lost: up to {max(counted)} in one world{where}."
 
 
 def where(cell: Cell) -> str:

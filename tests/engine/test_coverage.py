@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from runbook.engine.coverage import NOTHING, Cell, Outcome, faults_to_play, judge
+from runbook.engine.coverage import NOTHING, Cell, Coverage, Outcome, faults_to_play, judge
 from runbook.engine.faults import Injected
 from runbook.engine.slowed import SlowedWorld
 from runbook.model.faults import Fault
 from runbook.model.plan import Plan
+from runbook.views.coverage_words import lost_text
 from tests.engine.miniworld import Lab, ManualClock, step
 from tests.engine.test_review import say
 
@@ -64,6 +65,27 @@ def test_what_has_no_way_back_excuses_its_own_traces_only(tmp_path: Path) -> Non
     assert mine.good and "3 acknowledged writes are gone" in mine.why
     both = verdict(lab, changed=[SENT, A])
     assert (both.outcome, both.leftovers) == (Outcome.NOT_RESTORED, ("value a appeared",))
+
+
+def test_writes_lost_past_a_point_of_no_return_are_no_restoration_and_it_is_named(
+    tmp_path: Path,
+) -> None:
+    plan = Plan(runbook="two", steps=(
+        step("a", "put", args={"key": "a", "value": "1"}),
+        step("open", "put", args={"key": "open", "value": "1"}, after=["a"],
+             point_of_no_return=True),
+    ))
+    lab = Lab(tmp_path, plan, {"a": "0", "open": "0"})
+    lab.drive()
+    lab.drive(back=True, setup=say(lab, "rollback", accept_loss=["open"]))
+    cell = verdict(lab, step="open", lost=3)
+    assert (cell.outcome, cell.accepted, cell.good) == (Outcome.IRREVERSIBLE, ("open",), True)
+    assert cell.why == "no way back: open; 3 acknowledged writes are gone"
+    assert verdict(lab, step="open", lost=0).outcome is Outcome.RESTORED
+    told = Coverage(runbook="two", digest="0", level="sandbox", columns=("fail",), steps=(),
+                    cells=(cell,))
+    assert lost_text(told) == ("Acknowledged writes were lost: up to 3 in one world, past open, "
+                               "whose loss was accepted by name.")
 
 
 @pytest.mark.parametrize(("more", "outcome"), [

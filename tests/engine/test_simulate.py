@@ -469,7 +469,7 @@ def test_what_surprised_somewhere_may_surprise_anywhere_but_in_proportion() -> N
     long = measured((600.0, 600.0), differences=differences)
     assert max(long.surprises) == 300.0
     often = measured((1.0,) * 30, differences=differences)
-    for takes, share in ((measured((1.0, 1.0), differences=differences), 1 / 3),
-                         (often, 1 / 31)):
+    for takes, share in ((measured((1.0, 1.0), differences=differences), 2 / 3),
+                         (often, 2 / 31)):
         drawn = Draws(layout(work("a", takes=takes)), 1, 0, 20_000).nodes(0).seconds[0]
         assert (drawn > 5).mean() == pytest.approx(share / 2, abs=0.02)

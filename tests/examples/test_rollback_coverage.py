@@ -1,7 +1,7 @@
 """Shipped examples that can be played are covered: whatever step fails, right after it took effect,
 everything is put back. By default that is the smallest; all of them, in some minutes more:
 
-    COVER=all python -m pytest tests/examples/test_rollback_coverage.py
+    COVER_EXAMPLES=all python -m pytest tests/examples/test_rollback_coverage.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runbook.model.state import NodeState, RunPhase
 
 ROOT = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path.parent.name for path in ROOT.glob("*/sandbox.yml"))
-COVERED = EXAMPLES if os.environ.get("COVER") == "all" else ["shop-2009"]
+COVERED = EXAMPLES if os.environ.get("COVER_EXAMPLES") == "all" else ["shop-2009"]
 
 
 def cover(example: str, state: Path, *faults: str, steps: tuple[str, ...] = ()) -> Coverage:

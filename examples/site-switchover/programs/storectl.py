@@ -11,7 +11,8 @@
     storectl.py export              every write, for `import`
     storectl.py import              take over what `export` gave, from standard input
     storectl.py promote             take writes, and follow nobody any more
-    storectl.py demote NUMBER URL   be read-only, forget the writes after NUMBER, and follow URL
+    storectl.py demote NUMBER       the reverse: be read-only again, forget the writes after NUMBER,
+                                    and follow whom it followed
 
 Questions are answered by the exit status: 0 yes, 1 no (and in words where nobody could be asked).
 """
@@ -43,10 +44,15 @@ def ask(place: str, url: str = "", body: str | None = None) -> Any:
         return json.load(answer)
 
 
-def put(path: Path, text: str) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.replace(path)
+def set_aside(path: Path) -> None:
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.before"))
+
+
+def put_back(path: Path) -> None:
+    before = path.with_name(f"{path.name}.before")
+    if before.exists():
+        before.replace(path)
 
 
 def is_so(words: list[str]) -> bool:
@@ -76,16 +82,15 @@ def wait_for(url: str) -> str:
 
 
 def promote() -> str:
-    FOLLOW.unlink(missing_ok=True)
-    READ_ONLY.unlink(missing_ok=True)
+    set_aside(FOLLOW)
+    set_aside(READ_ONLY)
     return f"number={ask('/status')['number']}"
 
 
-def demote(number: int, url: str) -> str:
-    FOLLOW.unlink(missing_ok=True)
-    put(READ_ONLY, "demoted\n")
+def demote(number: int) -> str:
+    put_back(READ_ONLY)
     cut = ask(f"/rewind?to={number}", body="")["cut"]
-    put(FOLLOW, f"{url}\n")
+    put_back(FOLLOW)
     return f"forgot {cut} writes after {number}"
 
 
@@ -118,8 +123,8 @@ def main(args: list[str]) -> int:
             said = take(sys.stdin.read())
         case ["promote"]:
             said = promote()
-        case ["demote", number, url]:
-            said = demote(int(number), url)
+        case ["demote", number]:
+            said = demote(int(number))
         case _:
             print(__doc__, file=sys.stderr)
             return 2

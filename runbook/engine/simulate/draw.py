@@ -87,7 +87,7 @@ class Draws:
         else:
             seconds = np.full(self.runs, takes.seconds[0])
         if takes.surprises:
-            strange = np.flatnonzero(stream.random(self.runs) < 1 / (len(takes.seconds) + 1))
+            strange = np.flatnonzero(stream.random(self.runs) < 2 / (len(takes.seconds) + 1))
             which = stream.integers(0, len(takes.surprises), len(strange), dtype=np.int32)
             was = seconds[strange]
             seconds[strange] = np.maximum(was / 2, was + np.asarray(takes.surprises)[which])

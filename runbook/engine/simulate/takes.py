@@ -44,9 +44,10 @@ _LATEST = 8
 class Takes:
     """Seconds: ``fixed`` + one of ``seconds``, each as likely, times a random factor around 1.
 
-    With a chance of one in n + 1, where n is the number of ``seconds``, something new happens: then
-    one of ``surprises`` is added (or taken away, of which there is never more than half). So what
-    was measured three times can still surprise, and what was measured thirty times hardly any more.
+    With a chance of two in n + 1, where n is the number of ``seconds``, something new happens: of n
+    and one more, each is as likely to be the longest, and the shortest. Then one of ``surprises``
+    is added (or taken away, of which there is never more than half). So what was measured three
+    times can still surprise, and what was measured thirty times hardly any more.
 
     ``spread`` is the standard deviation of the factor's logarithm, ``shared`` that part of it
     which is the same for everything of one simulated run that has such a part.

@@ -296,7 +296,7 @@ class _Laying:
         told = []
         if self._differences:
             told.append(
-                "what was measured n times takes, with a chance of one in n + 1, as much longer or "
+                "what was measured n times takes, with a chance of two in n + 1, as much longer or "
                 "shorter as some step once did; two nights in three are within "
                 f"{self._pace:.0%} of the middle one"
             )
