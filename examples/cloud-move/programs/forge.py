@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import hmac
 import json
-import threading
-import urllib.request
 from pathlib import Path
-from typing import Any
 
-from web import JsonHandler, serve, settings
+from web import InFlight, JsonHandler, ask, serve, settings
 
 FOLDER = Path(__file__).resolve().parent
 CONF = settings(FOLDER / "forge.conf")
@@ -29,27 +26,6 @@ NOTICE = "<p>We are moving to another cloud. Nothing is lost; please come back i
 
 def blocked() -> bool:
     return (FOLDER / "blocked").exists()
-
-
-def ask_store(place: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(f"{STORE}{place}", body, timeout=2) as answer:
-        return json.load(answer)
-
-
-class InFlight:
-    """How many pushes are being taken right now."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self.count += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self.count -= 1
 
 
 in_flight = InFlight()
@@ -63,7 +39,7 @@ def push(body: bytes, *, team: bool) -> str | None:
             return None
         try:
             text = json.dumps({"push": body.decode("utf-8", "replace")})
-            return str(ask_store("/writes", text.encode())["id"])
+            return str(ask(f"{STORE}/writes", text.encode())["id"])
         except OSError:
             return None
 
@@ -78,10 +54,10 @@ class Handler(JsonHandler):
         elif self.path == "/health":
             self.send_json(200, {"site": SITE, "blocked": blocked(), "in_flight": in_flight.count})
         elif self.path == "/push-check":
-            open_ = not closed and not ask_store("/status")["read_only"]
+            open_ = not closed and not ask(f"{STORE}/status")["read_only"]
             self.send_json(200 if open_ else 503, {"site": SITE})
         elif self.path == "/pushes/ids":
-            self.send_json(200, ask_store("/ids"))
+            self.send_json(200, ask(f"{STORE}/ids"))
         else:
             self.send_json(404, {"error": "no such page"})
 

@@ -10,20 +10,13 @@ from __future__ import annotations
 
 import json
 import threading
-import urllib.request
 from pathlib import Path
-from typing import Any
 
-from web import JsonHandler, serve, settings
+from web import JsonHandler, ask, serve, settings
 
 STORE = settings(Path(__file__).resolve().parent / "forge.conf")["STORE"]
 LOOK = 0.1
 WORK = 0.01
-
-
-def ask_store(place: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(f"{STORE}{place}", body, timeout=2) as answer:
-        return json.load(answer)
 
 
 class Queue:
@@ -35,7 +28,7 @@ class Queue:
 
     def look(self) -> None:
         """Learn what is new. A store that was rewound is read anew from its beginning."""
-        told = ask_store(f"/stream?after={self.seen}")
+        told = ask(f"{STORE}/stream?after={self.seen}")
         if told["number"] < self.seen:
             self._forget()
             return
@@ -65,7 +58,7 @@ def work(ended: threading.Event) -> None:
             for identity in list(queue.pending):
                 if ended.wait(WORK):
                     return
-                ask_store("/writes", json.dumps({"done": identity}).encode())
+                ask(f"{STORE}/writes", json.dumps({"done": identity}).encode())
         except OSError as fault:
             print(f"the store takes nothing: {fault}", flush=True)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 
-from wiki import SITE, ask_store, primary, read_only
+from web import ask
+from wiki import SITE, STORE, primary, read_only
 
 EVERY = 0.5
 
@@ -18,7 +19,7 @@ def main() -> None:
         if primary() != SITE or read_only():
             continue
         try:
-            ask_store("/writes", b'{"job": "statistics"}')
+            ask(f"{STORE}/writes", b'{"job": "statistics"}')
         except OSError as fault:
             print(f"the store takes nothing: {fault}", flush=True)
 

@@ -27,13 +27,12 @@ import json
 import os
 import threading
 import time
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from web import JsonHandler, serve, settings
+from web import JsonHandler, ask, serve, settings
 
 FOLDER = Path(__file__).resolve().parent
 BEAT = 0.1
@@ -168,9 +167,7 @@ def follow(store: Store, ended: threading.Event, lag: float) -> None:
             store.fault = ""
             continue
         try:
-            url = f"{upstream}/stream?after={len(store.writes)}"
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                told = json.load(answer)
+            told = ask(f"{upstream}/stream?after={len(store.writes)}")
             ended.wait(lag)
             if store.follows == upstream:
                 store.take(told)

@@ -27,7 +27,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from web import settings
+import web
 
 FOLDER = Path(__file__).resolve().parent
 READ_ONLY, FOLLOW = FOLDER / "read-only", FOLDER / "follow"
@@ -35,13 +35,12 @@ PATIENCE = 30.0
 
 
 def here() -> str:
-    return settings(FOLDER / "store.conf")["URL"]
+    return web.settings(FOLDER / "store.conf")["URL"]
 
 
 def ask(place: str, url: str = "", body: str | None = None) -> Any:
     data = None if body is None else body.encode()
-    with urllib.request.urlopen(f"{url or here()}{place}", data, timeout=10) as answer:
-        return json.load(answer)
+    return web.ask(f"{url or here()}{place}", data, timeout=10)
 
 
 def set_aside(path: Path) -> None:

@@ -6,14 +6,37 @@ import json
 import os
 import signal
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 
 def settings(path: Path) -> dict[str, str]:
     """``KEY=value`` lines of a file."""
     lines = path.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def ask(url: str, body: bytes | None = None, *, timeout: float = 2) -> Any:
+    with urllib.request.urlopen(url, body, timeout=timeout) as answer:
+        return json.load(answer)
+
+
+class InFlight:
+    """How many writes are being taken right now."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
 
 
 class JsonHandler(BaseHTTPRequestHandler):

@@ -13,13 +13,9 @@ edits, and ``primary`` names the site that takes them.
 
 from __future__ import annotations
 
-import json
-import threading
-import urllib.request
 from pathlib import Path
-from typing import Any
 
-from web import JsonHandler, serve, settings
+from web import InFlight, JsonHandler, ask, serve, settings
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -36,27 +32,6 @@ def read_only() -> bool:
     return (FOLDER / "read-only").exists()
 
 
-def ask_store(place: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(f"{STORE}{place}", body, timeout=2) as answer:
-        return json.load(answer)
-
-
-class InFlight:
-    """How many edits are being taken right now."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self.count += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self.count -= 1
-
-
 in_flight = InFlight()
 
 
@@ -67,7 +42,7 @@ def edit(body: bytes) -> str | None:
         if read_only() or primary() != SITE:
             return None
         try:
-            return str(ask_store("/writes", body)["id"])
+            return str(ask(f"{STORE}/writes", body)["id"])
         except OSError:
             return None
 
@@ -76,7 +51,7 @@ def may_edit() -> bool:
     if read_only() or primary() != SITE:
         return False
     try:
-        return not ask_store("/status")["read_only"]
+        return not ask(f"{STORE}/status")["read_only"]
     except OSError:
         return False
 
@@ -93,7 +68,7 @@ class Handler(JsonHandler):
         elif self.path == "/edit-check":
             self.send_json(200 if may_edit() else 503, {"site": SITE})
         elif self.path == "/edits/ids":
-            self.send_json(200, ask_store("/ids"))
+            self.send_json(200, ask(f"{STORE}/ids"))
         else:
             self.send_json(404, {"error": "no such page"})
 
