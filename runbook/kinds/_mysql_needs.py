@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from runbook.kinds import needs_common
 from runbook.kinds.mysql_common import state
-from runbook.kinds.needs_common import Seen, need, same
+from runbook.kinds.needs_common import Seen, need
 from runbook.kinds.sql_common import answer, server
 from runbook.model.need import Need, coming, in_database
 from runbook.model.ports import Reads
@@ -43,17 +44,11 @@ def may(reads: Reads, name: str, what: str, wanted: tuple[tuple[str, ...], ...])
 def same_version(reads: Reads, one: str, other: str) -> Need:
     """Of both sides; a primary must not be newer than what follows it, on the way back either."""
 
-    def of(name: str) -> str:
+    def version(name: str) -> str:
         told = str(answer(server(reads, name, "mysql"), "SELECT VERSION()").value)
         return told.split("-", maxsplit=1)[0]
 
-    def look() -> Seen:
-        found = same(lambda: of(one), lambda: of(other), (one, other))
-        series = {".".join(version.split(".")[:2]) for version in found.fact.split(", ")}
-        return found._replace(ok=len(series) == 1)
-
-    return need(f"{one} and {other} are of one series", look,
-                made_by=(coming(one), coming(other)))
+    return needs_common.same_version(one, other, version, of="series", parts=2)
 
 
 def follows(reads: Reads, replica: str, primary: str) -> Need:

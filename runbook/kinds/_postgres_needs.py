@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 
 from runbook.errors import RunbookError
+from runbook.kinds import needs_common
 from runbook.kinds._shared import tail
 from runbook.kinds.files_common import size
-from runbook.kinds.needs_common import Seen, need, place, same, units_can_be_managed
+from runbook.kinds.needs_common import Seen, need, place, units_can_be_managed
 from runbook.kinds.postgres_common import READ_ONLY, lsn, may_as_root
 from runbook.kinds.sql_common import answer, program, server
 from runbook.model.need import Need, coming, in_database
@@ -54,44 +55,41 @@ def may_freeze(reads: Reads, name: str) -> Need:
 
 def sees_writers(reads: Reads, name: str) -> Need:
     """Without it the transactions of other roles look as if they wrote nothing."""
-
-    def look() -> Seen:
-        role, superuser, _, stats = answer(server(reads, name, "postgres"), _ROLE.format(
-            right="pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')")).rows[0]
-        return Seen(bool(superuser or stats), f"{role}")
-
-    return need(
-        f"{name} shows us who writes", look, made_by=(in_database(name), coming(name)),
+    return _has(
+        reads, name, f"{name} shows us who writes",
+        "pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')",
         hint="GRANT pg_monitor to the role: without it nobody seems to write",
     )
 
 
 def may_promote(reads: Reads, name: str) -> Need:
-    def look() -> Seen:
-        role, superuser, _, promote = answer(server(reads, name, "postgres"), _ROLE.format(
-            right="has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE')")).rows[0]
-        return Seen(bool(superuser or promote), f"{role}")
-
-    return need(
-        f"{name} lets us promote it", look, made_by=(in_database(name), coming(name)),
+    return _has(
+        reads, name, f"{name} lets us promote it",
+        "has_function_privilege('pg_promote(boolean, integer)', 'EXECUTE')",
         hint="GRANT EXECUTE ON FUNCTION pg_promote to the role",
     )
+
+
+def _has(reads: Reads, name: str, what: str, right: str, *, hint: str) -> Need:
+    """Whether our role is a superuser or has a right, which is an expression of SQL."""
+
+    def look() -> Seen:
+        role, superuser, _, has = answer(
+            server(reads, name, "postgres"), _ROLE.format(right=right)
+        ).rows[0]
+        return Seen(bool(superuser or has), str(role))
+
+    return need(what, look, made_by=(in_database(name), coming(name)), hint=hint)
 
 
 def same_version(reads: Reads, one: str, other: str) -> Need:
     """Of both sides; what follows the log of another has to be of its major version."""
 
-    def of(name: str) -> str:
+    def version(name: str) -> str:
         told = str(answer(server(reads, name, "postgres"), "SHOW server_version").value)
         return told.split(maxsplit=1)[0]
 
-    def look() -> Seen:
-        found = same(lambda: of(one), lambda: of(other), (one, other))
-        majors = {version.split(".")[0] for version in found.fact.split(", ")}
-        return found._replace(ok=len(majors) == 1)
-
-    return need(f"{one} and {other} are of one major version", look,
-                made_by=(coming(one), coming(other)))
+    return needs_common.same_version(one, other, version, of="major version")
 
 
 def follows(reads: Reads, standby: str, primary: str) -> Need:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runbook.kinds.needs_common import Seen, need, same
+from runbook.kinds import needs_common
+from runbook.kinds.needs_common import Seen, need
 from runbook.kinds.redis_common import info, role
 from runbook.kinds.sql_common import answer, server
 from runbook.model.need import Need, coming, in_database
@@ -42,16 +43,10 @@ def may(reads: Reads, name: str, what: str, commands: tuple[str, ...]) -> Need:
 def same_version(reads: Reads, one: str, other: str) -> Need:
     """Of both sides; an older server cannot load what a newer one sends, on the way back either."""
 
-    def of(name: str) -> str:
+    def version(name: str) -> str:
         return info(server(reads, name, "redis"), "server")["redis_version"]
 
-    def look() -> Seen:
-        found = same(lambda: of(one), lambda: of(other), (one, other))
-        majors = {version.split(".")[0] for version in found.fact.split(", ")}
-        return found._replace(ok=len(majors) == 1)
-
-    return need(f"{one} and {other} are of one major version", look,
-                made_by=(coming(one), coming(other)))
+    return needs_common.same_version(one, other, version, of="major version")
 
 
 def follows(reads: Reads, replica: str, primary: str) -> Need:

@@ -10,6 +10,7 @@ from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds._mysql_needs import FREEZING, may
 from runbook.kinds.mysql_common import FREEZE, execute, on_machine, state
+from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
@@ -40,9 +41,7 @@ class _ReadOnly(Kind):
         return (may(reads, self.database, "switch writes off and on", FREEZING),)
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
-        words = ("takes writes", "refuses writes")
-        now = bool(seen.state["read_only"])
-        return (f"{self.database}: {words[now]} → {words[not now]}",)
+        return writes_turn(self.database, refused=bool(seen.state["read_only"]))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Read-only or not, as it was."""

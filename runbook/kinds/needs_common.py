@@ -10,7 +10,7 @@ from typing import NamedTuple
 from runbook.errors import Errored, RunbookError
 from runbook.kinds._capacity import free_disk, meets, program_version
 from runbook.kinds._shared import sha256, tail
-from runbook.model.need import Need, on_host
+from runbook.model.need import Need, coming, on_host
 from runbook.model.ports import HostReads
 
 _LONGEST_SCRIPT = 100_000
@@ -192,12 +192,26 @@ def first_word(command: str) -> str:
     return word if re.fullmatch(r"[A-Za-z0-9_./+-]+", word) else ""
 
 
-def same(one: Callable[[], str], other: Callable[[], str], names: tuple[str, str]) -> Seen:
-    """Whether two sides say the same, as with versions."""
-    left, right = one(), other()
-    if left == right:
-        return Seen(True, left, fact=left)
-    return Seen(False, f"{names[0]} has {left}, {names[1]} has {right}", fact=f"{left}, {right}")
+def same_version(
+    one: str, other: str, version: Callable[[str], str], *, of: str, parts: int = 1
+) -> Need:
+    """Whether two database servers are alike enough: ``parts`` of their versions are the same,
+    which together are called ``of``. Another version of either is news."""
+
+    def look() -> Seen:
+        left, right = version(one), version(other)
+        if left == right:
+            return Seen(True, left, fact=left)
+        alike = left.split(".")[:parts] == right.split(".")[:parts]
+        return Seen(alike, f"{one} has {left}, {other} has {right}", fact=f"{left}, {right}")
+
+    return need(f"{one} and {other} are of one {of}", look, made_by=(coming(one), coming(other)))
+
+
+def writes_turn(name: str, *, refused: bool) -> tuple[str, ...]:
+    """What changes where a server that takes writes, or refuses them, is switched."""
+    words = ("takes writes", "refuses writes")
+    return (f"{name}: {words[refused]} → {words[not refused]}",)
 
 
 def _said(here: HostReads, script: str, run_as: str | None) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds._postgres_needs import may_freeze, sees_writers
+from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.postgres_common import (
     FREEZE,
     back_to,
@@ -51,9 +52,7 @@ class _ReadOnlyDefault(Kind):
         return (may_freeze(reads, self.database),)
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
-        words = ("takes writes", "refuses writes")
-        now = bool(seen.state["read_only"])
-        return (f"{self.database}: {words[now]} → {words[not now]}",)
+        return writes_turn(self.database, refused=bool(seen.state["read_only"]))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what ``ALTER SYSTEM`` had said before, or nothing where it had said nothing."""

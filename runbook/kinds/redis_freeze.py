@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds._redis_needs import FREEZING, may
+from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.redis_common import NOBODY, cli, demand, demanded, role
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
@@ -42,9 +43,7 @@ class _Demand(Kind):
         return (may(reads, self.database, "switch writes off and on", FREEZING),)
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
-        words = ("takes writes", "refuses writes")
-        now = seen.state["demanded"] >= NOBODY
-        return (f"{self.database}: {words[now]} → {words[not now]}",)
+        return writes_turn(self.database, refused=seen.state["demanded"] >= NOBODY)
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what was demanded before."""
