@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import NoReturn
 
 import typer
 
-from runbook.cli import wiring
 from runbook.cli.campaign import Campaign
 from runbook.cli.controllers import make_ready
+from runbook.cli.recorded import record
 from runbook.cli.stages import Stages
 from runbook.engine.coverage import Coverage, column_of
 from runbook.errors import ExitCode, Refused
-from runbook.journal import Rehearsal, Store
+from runbook.journal import Store
 from runbook.model.faults import Fault
 from runbook.model.plan import Plan
 from runbook.views.coverage import CoverageProgress, show_coverage
@@ -111,7 +110,7 @@ def covered(
                 else "every world was taken away again")
         typer.echo(f"stopped: {left}, and no rehearsal was recorded", err=True)
         raise typer.Exit(int(ExitCode.STOPPED)) from None
-    record(store, rehearsed or plan, coverage)
+    _keep(store, rehearsed or plan, coverage)
     written = []
     for file, text in ((wanted.out, render_coverage), (wanted.junit, render_junit)):
         if file is not None:
@@ -121,23 +120,20 @@ def covered(
     raise typer.Exit(int(ExitCode.OK if coverage.ok else ExitCode.REHEARSAL_FAILED))
 
 
-def record(store: Store, plan: Plan, coverage: Coverage) -> None:
+def _keep(store: Store, plan: Plan, coverage: Coverage) -> None:
     """Under the digest of the plan, as every rehearsal is; the matrix in the folder of the run
     that had no fault. The runs themselves stay, with what going back took."""
     whole = coverage.cells[0]
     path = store.run_directory(whole.run) / COVERAGE
     path.write_text(json.dumps(coverage.as_json(), indent=1), encoding="utf-8")
     lost = [cell.lost for cell in coverage.cells if cell.lost is not None]
-    store.record_rehearsal(Rehearsal(
-        plan_digest=plan.digest, level=coverage.level, run_id=whole.run, ts=time.time(),
-        who=wiring.person(), ok=coverage.ok, data={
-            "runbook": plan.runbook, "played_digest": coverage.digest,
-            "faults": list(coverage.columns), "worlds": len(coverage.cells),
-            "undoable": list(coverage.undoable), "restored": list(coverage.restored),
-            "irreversible": [row.step for row in coverage.irreversible],
-            "lost": max(lost) if lost else None,
-        },
-    ))
+    record(store, plan, coverage.level, whole.run, coverage.ok, {
+        "played_digest": coverage.digest,
+        "faults": list(coverage.columns), "worlds": len(coverage.cells),
+        "undoable": list(coverage.undoable), "restored": list(coverage.restored),
+        "irreversible": [row.step for row in coverage.irreversible],
+        "lost": max(lost) if lost else None,
+    })
 
 
 def _check_writable(path: Path) -> None:

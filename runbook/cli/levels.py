@@ -5,19 +5,19 @@ from __future__ import annotations
 import secrets
 import signal
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
 from runbook.cli import wiring
 from runbook.cli.embedded import embedded, keep_judgement, sandbox_config
 from runbook.cli.plan import looked_ahead
+from runbook.cli.recorded import record
 from runbook.cli.session import Show, start
 from runbook.engine.probe import (
     Drift,
@@ -29,7 +29,7 @@ from runbook.engine.probe import (
     recorded,
 )
 from runbook.errors import ExitCode, RunbookError
-from runbook.journal import Rehearsal, Store
+from runbook.journal import Store
 from runbook.model.plan import Plan
 from runbook.views.ending import ending
 from runbook.views.probe import probe_json, show_probe, show_round
@@ -59,12 +59,12 @@ def probed(plan: Plan, store: Store, *, as_json: bool, repeat: Repeat | None = N
     changed since the probe before. Of several the exit code is that of the last."""
     repeat = repeat or Repeat()
     clock = wiring.real_clock()
-    ahead = plan.window is not None and plan.window.start > clock.now()
+    opens = plan.window.start if plan.window is not None else None
     code = ExitCode.OK
     with _ended_by_ctrl_c(asked=repeat.every is not None) as wake:
         for _ in Rounds(
             clock=clock, wake=wake, every=repeat.every, times=repeat.times,
-            until=plan.window.start if ahead and plan.window is not None else None,
+            until=opens if opens is not None and opens > clock.now() else None,
         ):
             try:
                 report, drift = _probe_once(plan, store)
@@ -161,13 +161,3 @@ def played(
     if not as_json:
         typer.echo(ending(driven.phase, driven.exit_code, driven.why, run_id))
     raise typer.Exit(int(ExitCode.OK if ok else ExitCode.REHEARSAL_FAILED))
-
-
-def record(
-    store: Store, plan: Plan, level: str, run_id: str, ok: bool, data: Mapping[str, Any]
-) -> None:
-    """Keep that a plan was rehearsed, under its digest."""
-    store.record_rehearsal(Rehearsal(
-        plan_digest=plan.digest, level=level, run_id=run_id, ts=time.time(),
-        who=wiring.person(), ok=ok, data={**data, "runbook": plan.runbook},
-    ))

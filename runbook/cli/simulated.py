@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import typer
 
 from runbook.cli import wiring
-from runbook.cli.levels import record
 from runbook.cli.plan import looked_ahead
+from runbook.cli.recorded import record
 from runbook.errors import ExitCode, Refused
 from runbook.journal import Store
 from runbook.model.plan import Plan

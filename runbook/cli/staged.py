@@ -17,9 +17,10 @@ import typer
 from runbook.cli import coverage, wiring
 from runbook.cli.answer import load_state
 from runbook.cli.levels import probe_world
+from runbook.cli.recorded import record
 from runbook.cli.session import Order, Show, start, take_up
 from runbook.cli.stages import OneStaging
-from runbook.cli.staging import by_hand, compared, keep_production, record
+from runbook.cli.staging import by_hand, compared, keep_production
 from runbook.engine.apart import Apart, refuse_touching
 from runbook.engine.driver import Driven
 from runbook.engine.faults import MADE_UP
@@ -107,7 +108,7 @@ def staged(state: Path | None, wanted: Wanted) -> NoReturn:
         "staging_digest": plan.digest, "inverted": wanted.invert, "back": wanted.back,
         "by_hand": list(decided), "apart": apart.as_json(),
     }
-    record(store, production, run_id, ok=ok, data=data)
+    record(store, production, "staging", run_id, ok, data)
     show_staged(
         run_id, driven, ok=ok, digest=production.digest, data=data, as_json=wanted.as_json
     )

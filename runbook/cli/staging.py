@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runbook.cli import wiring
+from runbook.cli.recorded import record
 from runbook.engine.apart import Apart, compare, refuse_touching
 from runbook.errors import Refused
-from runbook.journal import Rehearsal, Store
+from runbook.journal import Store
 from runbook.model.plan import Plan
 from runbook.model.state import RunPhase
 
@@ -71,16 +70,6 @@ def by_hand(state: RunState) -> tuple[str, ...]:
     ))
 
 
-def record(
-    store: Store, production: Plan, run_id: str, *, ok: bool, data: Mapping[str, Any]
-) -> None:
-    """Keep that a plan was rehearsed, under the digest of what is to run live."""
-    store.record_rehearsal(Rehearsal(
-        plan_digest=production.digest, level="staging", run_id=run_id, ts=time.time(),
-        who=wiring.person(), ok=ok, data={**data, "runbook": production.runbook},
-    ))
-
-
 def record_resumed(store: Store, run_id: str) -> None:
     """A rehearsal whose controller had gone, or that was held, has now come to its end."""
     from runbook.cli.answer import load_state
@@ -89,6 +78,6 @@ def record_resumed(store: Store, run_id: str) -> None:
     if state.level != "staging" or state.phase is not RunPhase.DONE or state.faults:
         return
     decided = by_hand(state)
-    record(store, production_of(store, run_id), run_id, ok=not decided, data={
+    record(store, production_of(store, run_id), "staging", run_id, not decided, {
         "phase": str(state.phase), "by_hand": list(decided), "resumed": True,
     })
