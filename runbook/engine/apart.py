@@ -28,8 +28,8 @@ from runbook.model.database import Database
 from runbook.model.dns import Zone
 from runbook.model.inventory import Inventory
 from runbook.model.plan import Plan
-from runbook.model.whereabouts import HostPlace, Whereabouts
-from runbook.planning.mentions import asked_names, canonical, mentions, values
+from runbook.model.whereabouts import HostPlace, Whereabouts, canonical
+from runbook.planning.mentions import asked_names, mentions, values
 
 _HOSTED = frozenset({"route53", "cloudflare", "octodns"})
 """Providers whose zones are found by an account and an id, not by the address of a server."""

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from runbook.model.dns import Zone
+
+
+def canonical(text: str) -> str | None:
+    """An IP address in its one form: without a zone, and IPv4 as IPv4 where it is mapped into
+    IPv6. None for what is none."""
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
 
 
 class _Frozen(BaseModel):

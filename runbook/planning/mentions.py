@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runbook.model.plan import Plan
+from runbook.model.whereabouts import canonical
 
 _IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)")
 _IPV6 = re.compile(r"[0-9A-Fa-f]*(?::[0-9A-Fa-f.]*){2,}")
@@ -93,16 +93,6 @@ def values(plan: Plan) -> Iterator[Value]:
             yield from _texts(said, f"the probe of budget {budget.name}", probe.host is None)
     for database in plan.databases:
         yield from _texts(database.replication, f"`replication` of database {database.name}", False)
-
-
-def canonical(text: str) -> str | None:
-    """An IP address in its one form, without a zone; None for what is none."""
-    try:
-        found = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(mapped or found)
 
 
 def _elsewhere(args: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from runbook.errors import Errored
 from runbook.model.dns import Zone
 from runbook.model.inventory import Host, Inventory
-from runbook.model.whereabouts import HostKey, HostPlace
+from runbook.model.whereabouts import HostKey, HostPlace, canonical
 from runbook.transports.dns.servers import parse_server
 from runbook.transports.ssh.connection import Place
 from runbook.transports.world import TransportWorld
@@ -29,13 +29,8 @@ def system_addresses(name: str) -> tuple[str, ...]:
     except (OSError, UnicodeError) as fault:
         why = getattr(fault, "strerror", None) or fault
         raise Errored(f"{name} cannot be resolved ({why})") from fault
-    return tuple(dict.fromkeys(_canonical(str(info[4][0])) for info in found))
-
-
-def _canonical(address: str) -> str:
-    """Without the interface, and IPv4 as IPv4 where a resolver maps it into IPv6."""
-    bare = address.partition("%")[0]
-    return bare.removeprefix("::ffff:") if "." in bare else bare
+    addresses = (str(info[4][0]) for info in found)
+    return tuple(dict.fromkeys(canonical(one) or one for one in addresses))
 
 
 class PlanWhereabouts:
