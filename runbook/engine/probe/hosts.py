@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from runbook.engine.begin import hosts_of
+from runbook.engine.mishaps import words
 from runbook.engine.probe.report import HostSeen, NeedSeen
 from runbook.errors import RunbookError
 from runbook.kinds.clock_common import apart
@@ -34,7 +35,7 @@ def _look(world: World, name: str | None, users: Iterable[str]) -> HostSeen:
         reads = world.host(name)
         reads.query("true")
     except RunbookError as fault:
-        return HostSeen(name=name or "", answers=False, says=_words(fault))
+        return HostSeen(name=name or "", answers=False, says=words(fault))
     needs = [_user(reads, user) for user in users]
     ahead = None
     if name is not None:
@@ -71,7 +72,3 @@ def _clock(reads: HostReads, world: World) -> tuple[float | None, NeedSeen]:
         what=what, state=state, seen=told,
         hint="" if state == "met" else "see that it follows a time server",
     )
-
-
-def _words(fault: RunbookError) -> str:
-    return fault.message + (f" ({fault.hint})" if fault.hint else "")

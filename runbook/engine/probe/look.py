@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.engine.actions_json import to_json
+from runbook.engine.mishaps import words
 from runbook.engine.probe.acts import file_changes, needs_of, places, undo_command_reads
 from runbook.engine.probe.caches import Caches
 from runbook.engine.probe.drift import standing
@@ -201,7 +202,7 @@ class _Looking:
             return "skipped", f"depends on earlier steps: {fault.message}", False
         if not isinstance(fault, RunbookError):
             return "unknown", str(fault), True
-        says = fault.message + (f" ({fault.hint})" if fault.hint else "")
+        says = words(fault)
         later = [one.name for one in self._plan.databases
                  if one.later and one.name in kind.databases()]
         if isinstance(fault, Errored) and later:
