@@ -16,7 +16,6 @@ leaves open is closed here.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import random
 import socket
@@ -35,12 +34,14 @@ from runbook.errors import Errored
 from runbook.model.endpoints import Endpoints
 from runbook.model.inventory import Host, Inventory
 from runbook.model.whereabouts import HostKey
+from runbook.transports.ssh.faults import dropped, opening_fault
 from runbook.transports.ssh.known_hosts import (
     SYSTEM_FILES,
     USER_FILES,
     KnownHosts,
     fingerprint,
 )
+from runbook.transports.ssh.sockets import ReadAhead, tune
 
 T = TypeVar("T")
 
@@ -52,8 +53,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """Asked for first (RFC 5647): one operation a packet, where paramiko's own first choice needs a
 cipher and a MAC computed in Python."""
-
-_AHEAD = 64 * 1024
 
 Via = Callable[[str, int], paramiko.Channel]
 """Opens a channel to an address and port from an inventory host that was opened before."""
@@ -231,7 +230,7 @@ class Connector:
         except IncompatiblePeer:
             return None
         except BaseException as fault:
-            told = _tell(host, connection, fault)
+            told = opening_fault(host, connection, fault)
             if told is None:
                 raise
             raise told from fault
@@ -259,7 +258,7 @@ class Connector:
             try:
                 return attempt()
             except Errored as fault:
-                if not _dropped(fault.__cause__) or time.monotonic() + pause > end:
+                if not dropped(fault.__cause__) or time.monotonic() + pause > end:
                     raise
             # Not all at the same moment again.
             self._pause.wait(pause * random.uniform(0.5, 1.5))
@@ -277,7 +276,7 @@ class Connector:
         except BaseException as fault:
             for hop in chain:
                 hop.close()
-            told = _tell(host, connection, fault)
+            told = opening_fault(host, connection, fault)
             if told is None:
                 raise
             raise told from fault
@@ -324,8 +323,8 @@ class Connector:
 
         def transport(sock: Any, **options: Any) -> paramiko.Transport:
             if isinstance(sock, socket.socket):
-                _tune(sock, self._timeouts.silence)
-                sock = _ReadAhead(sock)
+                tune(sock, self._timeouts.silence)
+                sock = ReadAhead(sock)
             made = paramiko.Transport(sock, **options)
             offered = made.get_security_options()
             first = [item for item in wanted if item in offered.key_types]
@@ -402,81 +401,9 @@ class _Check(paramiko.MissingHostKeyPolicy):
         self._known.check(self._name, self._port, key.get_name(), key.asbytes(), self._label)
 
 
-def _no_key(fault: BaseException) -> bool:
-    """paramiko's word for having nothing to log in with."""
-    return "No authentication methods available" in str(fault)
-
-
-def _dropped(fault: BaseException | None) -> bool:
-    """Whether the server hung up before it had said who it is: nobody was let in."""
-    return isinstance(fault, paramiko.SSHException) and "protocol banner" in str(fault)
-
-
-def _tune(sock: socket.socket, silence: float) -> None:
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(silence * 1000))
-
-
-class _ReadAhead:
-    """A socket of which everything that has arrived is read at once and handed out in the parts
-    that are asked for: each wait for the socket lets go of the interpreter, and with many hosts
-    another thread takes it. Only one thread reads."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._arrived = b""
-
-    def recv(self, size: int) -> bytes:
-        if not self._arrived:
-            self._arrived = self._sock.recv(max(size, _AHEAD))
-        part, self._arrived = self._arrived[:size], self._arrived[size:]
-        return part
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-
 def _chain(connection: Any) -> list[Any]:
     """The connection and the gateways before it, nearest to the host first."""
     chain = [connection]
     while chain[-1].gateway and not isinstance(chain[-1].gateway, str):
         chain.append(chain[-1].gateway)
     return chain
-
-
-def _tell(host: Host, connection: Any, fault: BaseException) -> Errored | None:
-    """The fault in words for the operator; None for what is not a fault of connecting."""
-    if isinstance(fault, Errored):
-        return fault
-    place = f"{host.name} ({connection.user}@{connection.host}:{connection.port})"
-    after = "; nothing was changed there"
-    if isinstance(fault, paramiko.PasswordRequiredException):
-        return Errored(
-            f"{place}: the private key has a passphrase{after}",
-            hint="load it into the agent (ssh-add) before you start",
-        )
-    if isinstance(fault, paramiko.AuthenticationException) or _no_key(fault):
-        return Errored(
-            f"{place}: login refused ({fault}){after}",
-            hint=f"try `ssh {connection.original_host}` as {getpass.getuser()}; check user, key "
-            "and agent",
-        )
-    if isinstance(fault, socket.gaierror):
-        return Errored(
-            f"{place}: the name cannot be resolved ({fault.strerror}){after}",
-            hint="mend `address:` of the inventory, or the resolver of this machine",
-        )
-    if isinstance(fault, OSError | EOFError | paramiko.SSHException):
-        reason = str(fault) or type(fault).__name__
-        return Errored(
-            f"{place}: no connection ({reason}){after}",
-            hint="is the machine up, is its port open, does the way there (jump) work?",
-        )
-    if isinstance(fault, ValueError):
-        # paramiko's and fabric's complaint about keys and options they cannot use.
-        return Errored(f"{place}: cannot connect with this configuration ({fault}){after}")
-    return None
-
-

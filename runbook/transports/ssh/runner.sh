@@ -230,8 +230,7 @@ r_mode() {
 # launch JOB EPOCH MARKER HASH WAIT OUT ERR MOST LIMIT =USER =CWD =INPUT =PASSWORD =EXPORTS =SCRIPT
 r_launch() {
   r_job=$1 r_epoch_wanted=$2 r_hash=$4 r_dir=$R_ROOT/$1
-  r_marker=
-  { read -r r_marker <"$R_ROOT/marker"; } 2>/dev/null
+  r_marked
   if [ "$3" != "$r_marker" ]; then r_reply marker "${r_marker:-none}"; return; fi
   r_text "${12}"; r_input=$R_V
   r_tries=0
