@@ -22,11 +22,11 @@ from typing import Any
 from unittest import mock
 
 from runbook.cli import levels, session
-from runbook.cli.campaign import HURRY
 from runbook.cli.embedded import embedded
 from runbook.cli.foretelling import forecast_of
 from runbook.cli.session import Order, Show, start, take_up
 from runbook.cli.simulated import Odds, foretell
+from runbook.cli.stages import HURRY
 from runbook.cli.wiring import load_plan
 from runbook.engine.rollback import past_return
 from runbook.engine.simulate.foretold import Came

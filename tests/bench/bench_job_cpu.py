@@ -58,7 +58,7 @@ def ours(folder: Path, jobs: int) -> Cost:
 
     def job(number: int) -> None:
         launch = Launch(job=f"j{number}", hash="h", script="true")
-        reply = session.request(launch.request(0, session.hello.marker, 60, (0, 0)), 60)
+        reply = session.request(launch.request(0, session.mark(60), 60, (0, 0)), 60)
         assert (reply.status, reply.word) == ("exit", "0"), reply
 
     return measured(jobs, job, session.close)

@@ -73,7 +73,7 @@ class Lab:
             job=job, hash=digest, script=script, exports=exports, cwd=cwd, user=user,
             input=source, limit=limit, password=password,
         )
-        return at.request(job_.request(epoch, at.hello.marker, wait, offsets), 40)
+        return at.request(job_.request(epoch, at.mark(10), wait, offsets), 40)
 
     def wait(self, job: str, seconds: int = 10, digest: str = "h") -> Reply:
         return self.here.request(wait_request(job, digest, seconds, (0, 0)), 40)
@@ -291,12 +291,17 @@ def test_a_record_that_was_cut_short_is_none(lab: Lab, tmp_path: Path) -> None:
 def test_a_launch_meant_for_another_spool_is_refused(lab: Lab, tmp_path: Path) -> None:
     request = Launch("j", "h", f"touch {tmp_path}/ran").request(0, "another-marker", 5, (0, 0))
     reply = lab.here.request(request, 10)
-    assert (reply.status, reply.word) == ("marker", lab.here.hello.marker)
+    assert (reply.status, reply.word) == ("marker", "none")
+    marker = lab.here.mark(10)
+    reply = lab.here.request(request, 10)
+    assert (reply.status, reply.word) == ("marker", marker)
     assert not (tmp_path / "ran").exists()
 
 
 def test_the_marker_stays_the_same_for_every_session(lab: Lab) -> None:
-    assert lab.open().hello.marker == lab.here.hello.marker != ""
+    assert lab.here.hello.marker == ""
+    before = lab.open()
+    assert before.mark(10) == lab.here.mark(10) == lab.open().hello.marker != ""
 
 
 def test_a_timeout_kills_the_children_of_children(lab: Lab, tmp_path: Path) -> None:
@@ -495,7 +500,7 @@ def test_sessions_that_are_the_first_at_the_same_moment_agree(shell: str, tmp_pa
     def marker(_: int) -> str:
         at = Lab(shell, tmp_path / "spool")
         try:
-            return at.here.hello.marker
+            return at.here.mark(10)
         finally:
             at.close()
 
@@ -510,7 +515,7 @@ def test_a_marker_that_a_power_cut_has_left_empty_is_made_anew(tmp_path: Path) -
     file.parent.mkdir(parents=True)
     file.touch()
     first, second = Lab("dash", tmp_path / "spool"), Lab("dash", tmp_path / "spool")
-    assert first.here.hello.marker == second.here.hello.marker == file.read_text().strip() != ""
+    assert first.here.mark(10) == second.here.mark(10) == file.read_text().strip() != ""
     first.close()
     second.close()
 
@@ -530,7 +535,7 @@ def test_noise_before_the_runner_is_skipped(tmp_path: Path) -> None:
     noisy.write_text("#!/bin/sh\nprintf 'Welcome!\\nnot a line end'\nexec /bin/sh\n")
     noisy.chmod(0o755)
     session = Session(ProcessWire([str(noisy)]), run="r1", base=str(tmp_path / "spool"))
-    assert session.hello.marker
+    assert session.mark(10)
     session.close()
 
 
@@ -573,3 +578,23 @@ def test_missing_tools_are_named(tmp_path: Path) -> None:
     lab.close()
 
 
+
+
+def test_a_path_of_any_letters(tmp_path: Path) -> None:
+    """Lengths are of bytes: a folder's name counts more of them than letters."""
+    lab = Lab("dash", tmp_path / "déménagement ü")
+    assert lab.here.hello.root == str(tmp_path / "déménagement ü" / "r1")
+    assert lab.launch("j", "echo said").out == b"said\n"
+    lab.close()
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if Path(SHELLS[name][0]).exists()])
+def test_commands_have_the_umask_of_the_login(shell: str, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        lab = Lab(shell, tmp_path / "spool")
+    finally:
+        os.umask(before)
+    assert lab.query("umask").out.strip().lstrip(b"0") == b"27"
+    assert lab.launch("j", "umask").out.strip().lstrip(b"0") == b"27"
+    lab.close()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,8 @@ def test_what_can_be_found_out_after_a_crash(pool: SshPool, sshd: Sshd, tmp_path
 def test_another_spool_makes_the_missing_unknown(sshd: Sshd, tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     first = make_pool(sshd.inventory(), tmp_path / "state", on_open=lambda *a: told.append(a))
+    assert first.host_reads("web1").query("true").exit_code == 0
+    assert told == [], "who only reads leaves no mark"
     first.prepare(("web1",), {})
     assert told == [("web1", first.markers()["web1"])]
     first.close()
@@ -310,6 +313,27 @@ def test_another_spool_makes_the_missing_unknown(sshd: Sshd, tmp_path: Path) -> 
     assert len(told) == 1, "the journal keeps the marker that tells them apart"
     assert second.perform(run("true"), key("new"), silent).ok
     second.close()
+
+
+def test_a_session_that_is_older_than_the_spool_learns_of_it(
+    pool: SshPool, sshd: Sshd, tmp_path: Path
+) -> None:
+    told: list[tuple[str, str]] = []
+    pool.on_open = lambda *a: told.append(a)
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor(1) as threads:
+        early = threads.submit(
+            pool.host_reads("web1").query, f"echo begun >{tmp_path}/begun; read w <{fifo}"
+        )
+        until((tmp_path / "begun").exists)
+        assert pool.perform(run("true"), key("first@web1"), silent).ok
+        fifo.write_text("go\n")
+        assert early.result().exit_code == 0
+    works = [Background(pool, run("echo x; sleep 1"), node=f"w{n}@web1") for n in range(2)]
+    for work in works:
+        work.end()
+    assert told == [("web1", pool.markers()["web1"])]
 
 
 def test_a_spool_that_goes_away_under_way_is_in_doubt(
@@ -447,6 +471,7 @@ def test_through_a_jump_host_every_hop_is_checked(sshd: Sshd, tmp_path: Path) ->
     try:
         pool = make_pool(sshd.inventory(*hosts, known_hosts=[known]), tmp_path / "state")
         assert pool.host_reads("db1").query("echo $HOME").stdout == f"{inner.home}\n"
+        pool.prepare(("db1",), {})
         assert set(pool.markers()) == {"db1"}
         pool.close()
         pool = make_pool(

@@ -52,7 +52,7 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a host says about a job: ``not_started``, ``running``, ``exit``, ``lost`` (with the
-    reason), ``conflict``; ``marker`` is of the spool it was looked for in."""
+    reason), ``conflict``; ``marker`` is of the spool it was looked for in ("": there is none)."""
 
     status: str
     marker: str
@@ -173,13 +173,14 @@ class _Following:
             if self.launched:
                 line = wait_request(self.launch.job, self.launch.hash, self.wait, offsets)
             else:
-                if self.marker and self.marker != session.hello.marker:
+                marker = self.link.marked(session)
+                if self.marker and self.marker != marker:
                     raise self._doubt(
                         "the host's spool is not the one this was started in (was the machine "
                         "reinstalled?)"
                     )
-                self.marker = session.hello.marker
-                line = self.launch.request(self.epoch, self.marker, self.wait, offsets)
+                self.marker = marker
+                line = self.launch.request(self.epoch, marker, self.wait, offsets)
                 self.maybe_begun, before = True, self.maybe_begun
             try:
                 reply = session.request(line, self.wait + SILENCE)

@@ -49,6 +49,10 @@ class Link(Protocol):
         """A runner for this thread alone, for the time of the block. Raises Errored when none
         can be had: nothing was asked of the host then."""
 
+    def marked(self, session: Session) -> str:
+        """The identity of this run's spool on the host. It is made now where the host has none
+        yet, and the run has it on record when this returns. Raises Errored, and SpoolReplaced."""
+
     def upload(self, name: str, source: Path | bytes) -> str:
         """Put content into the spool under ``up/NAME``, mode 0600; its path there. Raises
         Errored or SessionLost; what was half written is not under that name."""
@@ -64,15 +68,19 @@ class LocalLink:
 
     def __init__(
         self, *, run: str, base: Path, limit: int, on_hello: Callable[[Session], None],
-        env: Mapping[str, str] | None = None,
+        mark: Callable[[Session], str], env: Mapping[str, str] | None = None,
     ) -> None:
         self._run = run
+        self._mark = mark
         self._base = base
         self._env = env
         self._sessions = SessionPool("the controller", limit, self._open, on_hello)
 
     def session(self) -> contextlib.AbstractContextManager[Session]:
         return self._sessions.lease()
+
+    def marked(self, session: Session) -> str:
+        return self._mark(session)
 
     def upload(self, name: str, source: Path | bytes) -> str:
         with self.session() as session:
@@ -104,13 +112,14 @@ class RemoteLink:
 
     def __init__(
         self, host: Host, *, run: str, limit: int, connect: Callable[[Host], Connection],
-        on_hello: Callable[[Session], None],
+        on_hello: Callable[[Session], None], mark: Callable[[Session], str],
     ) -> None:
         self.host: Host | None = host
         self.name: str | None = host.name
         self._host = host
         self._run = run
         self._connect = connect
+        self._mark = mark
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._sftp: paramiko.SFTPClient | None = None
@@ -122,6 +131,9 @@ class RemoteLink:
 
     def session(self) -> contextlib.AbstractContextManager[Session]:
         return self._sessions.lease()
+
+    def marked(self, session: Session) -> str:
+        return self._mark(session)
 
     def connection(self) -> Connection:
         """The open connection, opened now if need be. Raises Errored."""

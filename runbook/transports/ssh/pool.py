@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import paramiko
@@ -42,8 +43,8 @@ _OPENERS = 16
 class SshPool:
     """Hosts by name, the controller as None. Thread-safe.
 
-    ``on_open`` is told the marker of a host's spool when the host is first opened in this run
-    (a host whose marker :meth:`expect_markers` named is not told again).
+    ``on_open`` is told the marker of a host's spool when this run first has one there, before
+    anything is launched (a host whose marker :meth:`expect_markers` named is not told again).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SshPool:
         self._vantages: dict[str, RemoteLink] = {}
         self._expected: dict[str, str] = {}
         self._markers: dict[str, str] = {}
+        self._marking = threading.Lock()
         self._greeted: set[str | None] = set()
         """Hosts on which a runner was started; others were only looked through."""
         self._performing: dict[str, threading.Lock] = {}
@@ -88,7 +90,8 @@ class SshPool:
         )
 
     def prepare(self, hosts: tuple[str, ...], run_as: Mapping[str, tuple[str, ...]]) -> None:
-        """Open every host and prove each user on it. Raises Errored naming all that fail."""
+        """Open every host, make this run's spool there and prove each user. Raises Errored naming
+        all that fail."""
         faults: list[RunbookError] = []
         with ThreadPoolExecutor(_OPENERS, thread_name_prefix="open-host") as openers:
             tasks = [
@@ -150,7 +153,7 @@ class SshPool:
         return self._connector.shown_keys(host, self._via(host))
 
     def markers(self) -> dict[str, str]:
-        """The spool markers of the hosts opened so far, by host name."""
+        """The markers of the spools known so far, by host name."""
         with self._lock:
             return dict(self._markers)
 
@@ -274,9 +277,10 @@ class SshPool:
     # -- inside --------------------------------------------------------------------------------
 
     def _prove(self, name: str, users: tuple[str, ...]) -> None:
+        link = self._link(name)
+        with link.session() as session:
+            link.marked(session)
         reads = self.host_reads(name)
-        if not users:
-            reads.query("true")
         for user in users:
             done = reads.query("true", run_as=user)
             if done.exit_code != 0:
@@ -308,17 +312,15 @@ class SshPool:
             return found
 
     def _make(self, name: str | None) -> LocalLink | RemoteLink:
-        def hello(session: Session) -> None:
-            self._opened(name, session)
-
+        hello, mark = partial(self._opened, name), partial(self._marked, name)
         if name is None:
             return LocalLink(
-                run=self._run, base=self._base, limit=self._limit, on_hello=hello,
+                run=self._run, base=self._base, limit=self._limit, on_hello=hello, mark=mark,
                 env=self._controller,
             )
         return RemoteLink(
             self._host(name), run=self._run, limit=self._limit, connect=self._connect,
-            on_hello=hello,
+            on_hello=hello, mark=mark,
         )
 
     def _host(self, name: str) -> Host:
@@ -356,30 +358,50 @@ class SshPool:
         check_tools(name or "the controller", hello)
         if name is not None:
             check_logout(name, hello)
-        with self._lock:
-            before = self._markers.get(name) if name is not None else None
-        if before not in {None, hello.marker}:
-            raise SpoolReplaced(
-                f"{name}: the spool of this run was removed or replaced since this controller "
-                "opened it; nothing was changed there",
-                hint="another controller may have ended the run and tidied up, or the machine "
-                "was reinstalled: look, and then `runbook resume`",
-            )
-        if self._epoch > hello.epoch:
+        if hello.marker or self._known(name):
+            self._marked(name, session)
+        # Before the first controller of a run there was none to keep out.
+        if self._epoch > max(hello.epoch, 1):
             try:
                 session.request(f"fence {self._epoch}", SILENCE)
             except RunnerRefused as fault:
                 raise Errored(f"{name or 'the controller'}: {fault}") from fault
         with self._lock:
             self._greeted.add(name)
-        if name is None:
-            return
+
+    def _marked(self, name: str | None, session: Session) -> str:
+        """As :meth:`Link.marked`: one spool, and the same one until the end of the run."""
+        label = name or "the controller"
+        try:
+            marker = session.mark(SILENCE)
+        except RunnerRefused as fault:
+            raise Errored(
+                f"{label}: {fault}", hint="the login needs a home it can write to"
+            ) from fault
+        except SessionLost as fault:
+            raise Errored(f"{label} went silent before anything was started ({fault})") from fault
+        if name is None or self._known(name) == marker:
+            return marker
+        with self._marking:
+            before = self._known(name)
+            if before not in {"", marker}:
+                raise SpoolReplaced(
+                    f"{name}: the spool of this run was removed or replaced since this controller "
+                    "opened it; nothing was changed there",
+                    hint="another controller may have ended the run and tidied up, or the machine "
+                    "was reinstalled: look, and then `runbook resume`",
+                )
+            if not self._marker_of(name) and self.on_open is not None:
+                self.on_open(name, marker)
+            with self._lock:
+                self._markers[name] = marker
+                self._expected.setdefault(name, marker)
+        return marker
+
+    def _known(self, name: str | None) -> str:
+        """The marker that this controller has seen there; "": none yet."""
         with self._lock:
-            self._markers[name] = hello.marker
-            new = name not in self._expected
-            self._expected.setdefault(name, hello.marker)
-        if new and self.on_open is not None:
-            self.on_open(name, hello.marker)
+            return self._markers.get(name, "") if name is not None else ""
 
     def _marker_of(self, name: str | None) -> str:
         with self._lock:

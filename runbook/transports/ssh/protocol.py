@@ -40,9 +40,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who answered: ``marker`` is the identity of this run's spool on the host, made once;
-    ``root`` the spool's folder; ``boot`` the identity of the host's boot; ``logout`` the file that
-    has logind end all that a login has started (KillUserProcesses), or ""."""
+    """Who answered: ``marker`` is the identity of this run's spool on the host ("": it has none
+    yet); ``root`` the spool's folder; ``boot`` the identity of the host's boot; ``logout`` the file
+    that has logind end all that a login has started (KillUserProcesses), or ""."""
 
     marker: str
     root: str

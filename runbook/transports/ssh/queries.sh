@@ -21,6 +21,7 @@ r_plain() {
     r_password=
   else
     r_password=
+    [ "$R_LEADS" ] || r_leads
     if [ "$R_SINCE" ]; then r_copy "$@"; else r_timed "$@"; fi
   fi
   r_output done "$r_rc" "$r_dir" 0 0 "$2"
@@ -48,6 +49,8 @@ r_copy() {
 # The query, where this shell does not lead its process group.
 r_timed() {
   if ! printf '%b' "${7#=}" >"$r_dir/cmd"; then r_rc=126; return; fi
+  # Where it is here: what is exported may change PATH.
+  [ "$R_TIMEOUT" ] || R_TIMEOUT=$(command -v timeout)
   (
     umask "$R_UMASK"
     cd -- "${r_cwd:-${HOME:-/}}" || exit 125
@@ -161,7 +164,7 @@ r_unguard() {
 # R_SINCE: when this shell was started, where it leads its process group; otherwise empty. A ksh
 # makes no process of a subshell, so what is to be ended would be the runner.
 r_leads() {
-  R_SINCE=
+  R_LEADS=known R_SINCE=
   [ -z "${KSH_VERSION-}" ] || return 0
   { read -r r_line </proc/$$/stat; } 2>/dev/null || return 0
   set -f; set -- ${r_line##*') '}; set +f

@@ -39,8 +39,19 @@ r_boot() {
 
 r_reply() { printf '%s %s %s 0 0\n' "$R_NONCE" "$1" "${2:--}"; }
 
-# Lengths are in bytes, whatever the locale of the login.
-r_error() { printf '%s error - 0 %s\n%s' "$R_NONCE" "$(LC_ALL=C; echo "${#1}")" "$1"; }
+# Sets R_V to the length of $1 in bytes, whatever the locale of the login: where it may be another
+# than in characters, another process counts.
+r_bytes() {
+  case $1 in
+    *[!"$R_PLAIN"]*) R_V=$(LC_ALL=C; echo "${#1}") ;;
+    *) R_V=${#1} ;;
+  esac
+}
+
+r_error() {
+  r_bytes "$1"
+  printf '%s error - 0 %s\n%s' "$R_NONCE" "$R_V" "$1"
+}
 
 # Sets R_V to the text of a word.
 r_text() {
@@ -271,6 +282,10 @@ r_launch() {
 
 # Starts the supervisor, which inherits the lock on descriptor 9. Arguments as of r_launch.
 r_start() {
+  if ! [ "$R_SETSID" ]; then
+    printf '%s' "$R_SUPERVISOR" >"$R_ROOT/tmp/$R_NONCE/job" || return 0
+    R_SETSID=$(command -v setsid)
+  fi
   r_text "${10}"; r_user=$R_V
   r_text "${11}"; r_cwd=$R_V
   r_text "${13}"; r_password=$R_V
@@ -328,6 +343,11 @@ r_prune() {
   r_reply ok
 }
 
+# mark: the identity of this spool, from here on; nothing is launched before somebody asked for it.
+r_identify() {
+  if r_mark; then r_reply ok "$r_marker"; else r_error "$R_ROOT cannot be written"; fi
+}
+
 # Sets r_marker, the identity of this spool, made once: by whoever makes the file, or, where that
 # one died before it had said what it is, by one after the other. One that a power cut has left
 # empty was never told to anybody.
@@ -363,15 +383,12 @@ r_hello() {
   # Twice: another run may just be tidying up the folder of all spools.
   mkdir -p "$R_ROOT/up" "$R_ROOT/tmp/$R_NONCE" || mkdir -p "$R_ROOT/up" "$R_ROOT/tmp/$R_NONCE" ||
     { r_error "$R_ROOT cannot be made"; return 1; }
-  r_mark || { r_error "$R_ROOT cannot be written"; return 1; }
-  printf '%s' "$R_SUPERVISOR" >"$R_ROOT/tmp/$R_NONCE/job"
+  r_marked
   r_missing=
   for r_file in flock setsid timeout stat sync head tail id; do
     command -v "$r_file" >/dev/null || r_missing="$r_missing $r_file"
   done
   r_logind "" "/proc/$$/cgroup" "${LOGNAME:-${USER:-root}}"
-  R_SETSID=$(command -v setsid)
-  R_TIMEOUT=$(command -v timeout)
   r_epoch
   r_line="marker=$r_marker
 root=$R_ROOT
@@ -380,7 +397,8 @@ epoch=$R_EPOCH
 missing=${r_missing# }
 logout=$R_LOGOUT
 "
-  printf '%s hello - %s 0\n%s' "$R_NONCE" "$(LC_ALL=C; echo "${#r_line}")" "$r_line"
+  r_bytes "$r_line"
+  printf '%s hello - %s 0\n%s' "$R_NONCE" "$R_V" "$r_line"
 }
 
 r_end() {
@@ -390,19 +408,26 @@ r_end() {
   exit 0
 }
 
+# Sets R_UMASK. The kernel tells it since Linux 4.7, and no process has to be started to ask.
+r_umask() {
+  { read -r r_line; read -r r_line R_UMASK; } </proc/$$/status
+  [ "$r_line" = Umask: ] || R_UMASK=$(umask)
+}
+
 # NONCE, folder of all spools or "" for the default, name of this run's spool, shell of the jobs,
 # and a dot: a shell runs a last line that was cut, too.
 r_main() {
   [ "$5" = . ] || return
   exec 2>/dev/null
   R_NONCE=$1 R_SH=$4 R_NO_PASSWORD=' '
-  R_UMASK=$(umask)
+  r_umask
   umask 077
+  R_PLAIN="abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._=~-
+"
   R_FOLDER=$2
-  R_LIMIT= R_NAP= R_GUARD= R_USER= R_FLOCK_WAITS=
+  R_LIMIT= R_NAP= R_GUARD= R_USER= R_FLOCK_WAITS= R_SETSID= R_TIMEOUT= R_LEADS=
   R_ROOT=${2:-$HOME/.runbook}/$3
   r_texts
-  r_leads
   r_boot
   # An answer that nobody reads any more: the controller is gone.
   trap r_end PIPE HUP TERM
@@ -416,6 +441,7 @@ r_main() {
       plain) r_plain "$@" ;;
       launch) r_launch "$@" ;;
       wait) r_await "$@" || r_reply not_started ;;
+      mark) r_identify ;;
       fence) r_fence "$1" ;;
       kill | forget | prune | tidy)
         r_epoch

@@ -13,6 +13,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from runbook.transports.ssh.protocol import Hello, Reply, program, start_line
@@ -120,7 +121,7 @@ class Session:
 
     ``base`` is the folder of all spools ("" for ``~/.runbook``), ``shell`` what runs the jobs.
     Raises SessionLost when no runner answers within ``timeout``, RunnerRefused when it cannot
-    make its spool.
+    make the spool's folder.
     """
 
     def __init__(
@@ -146,6 +147,13 @@ class Session:
         """
         return self._exchange(line + "\n", timeout)
 
+    def mark(self, timeout: float) -> str:
+        """The identity of the run's spool on the host. It is made now, and is on disk, where the
+        host had none. Raises RunnerRefused (it cannot be written) and SessionLost."""
+        if not self.hello.marker:
+            self.hello = replace(self.hello, marker=self.request("mark", timeout).word)
+        return self.hello.marker
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True
@@ -153,7 +161,7 @@ class Session:
 
     def _exchange(self, line: str, timeout: float) -> Reply:
         try:
-            self._wire.send(line.encode("ascii"))
+            self._wire.send(line.encode("utf-8", "surrogateescape"))
             reply = self._answer(timeout)
         except (OSError, EOFError) as fault:
             self.close()
