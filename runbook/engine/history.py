@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from runbook.errors import JournalFault
-from runbook.journal import RunSummary, Store
+from runbook.journal import Store
 from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan, PlannedStep
@@ -59,6 +59,17 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Whether the condition (``when:``) of a step has held in one run."""
+
+    runbook: str
+    run_id: str
+    level: str
+    step: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Samples, oldest first, and why they are thought to tell something."""
 
@@ -80,9 +91,11 @@ class History:
     """Samples of earlier runs, oldest first. ``by_keys``: kinds whose time is up to their keys."""
 
     def __init__(
-        self, samples: Iterable[Sample] = (), *, by_keys: Collection[str] = ()
+        self, samples: Iterable[Sample] = (), *, by_keys: Collection[str] = (),
+        choices: Iterable[Choice] = (),
     ) -> None:
         self.samples = tuple(samples)
+        self.choices = tuple(choices)
         self._by_keys = frozenset(by_keys)
         self._of_step: dict[tuple[str, str, str, Op], list[Sample]] = {}
         self._of_kind: dict[tuple[str, Op], list[Sample]] = {}
@@ -111,6 +124,13 @@ class History:
             if alike:
                 return Found("same kind", tuple(alike))
         return Found("estimate", ())
+
+    def holds(self, runbook: str, step: str, *, level: str) -> float:
+        """The chance that the condition of a step holds, by Laplace's rule of succession: of n runs
+        that came to it, h in which it held, and one more of each. 1.0 where none came to it."""
+        same = [one for one in self.choices if (one.runbook, one.step) == (runbook, step)]
+        met = in_kind(same, level)
+        return (sum(one.held for one in met) + 1) / (len(met) + 2) if met else 1.0
 
     def of_step(self, plan: Plan, step: PlannedStep, op: Op, *, level: str = "live") -> Expected:
         """Seconds to reckon with for all nodes of a step, on the safe side: the longest of the
@@ -143,7 +163,10 @@ class History:
         return Expected(slowest * many + soaked, basis, count)
 
 
-def in_kind(samples: Sequence[Sample], level: str) -> list[Sample]:
+_Told = TypeVar("_Told", Sample, Choice)
+
+
+def in_kind(samples: Sequence[_Told], level: str) -> list[_Told]:
     """Those from runs that were like the one that is meant: at its very level, or, where there are
     none, on real machines as it is, or in a sandbox as it is."""
     exact = [one for one in samples if one.level == level]
@@ -234,6 +257,22 @@ def samples_of(plan: Plan, events: Sequence[Event]) -> list[Sample]:
     return found
 
 
+def choices_of(plan: Plan, events: Sequence[Event]) -> list[Choice]:
+    """Of one run, whether the conditions of its steps have held, as far as it came to them."""
+    level = "live"
+    found: dict[str, Choice] = {}
+    for event in events:
+        if event.kind == "run_started":
+            level = str(event.data.get("level", "live"))
+        if event.node not in plan.nodes or event.op != "do":
+            continue
+        step = plan.by_id[plan.nodes[event.node].step]
+        held = event.kind in {"intent", "verified"}
+        if step.when is not None and (held or "when" in event.data):
+            found[step.id] = Choice(plan.runbook, event.run_id, level, step.id, held)
+    return list(found.values())
+
+
 _ENDS = frozenset({
     "verified", "failed", "errored", "in_doubt", "skipped", "restored", "rollback_failed",
     "irreversible",
@@ -270,15 +309,13 @@ def read_history(
     chosen = [run for run in earlier if run.runbook == runbook][:_MOST_RUNS]
     chosen += [run for run in earlier if run.runbook != runbook][:_MOST_RUNS]
     samples: list[Sample] = []
+    choices: list[Choice] = []
     for run in sorted(chosen, key=earlier.index, reverse=True):
-        samples += _samples_in(store, run)
+        try:
+            told = store.load(run.run_id)
+        except (JournalFault, ValueError):
+            continue
+        samples += samples_of(*told)
+        choices += choices_of(*told)
     by_keys = [name for name, kind in kinds.items() if kind.by_keys]
-    return History(samples, by_keys=by_keys)
-
-
-def _samples_in(store: Store, run: RunSummary) -> list[Sample]:
-    try:
-        plan, events = store.load(run.run_id)
-    except (JournalFault, ValueError):
-        return []
-    return samples_of(plan, events)
+    return History(samples, by_keys=by_keys, choices=choices)

@@ -54,7 +54,9 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
                 return StepOutcome.FAILED
             if not wanted:
                 why = f"its condition does not hold: {step.when}"
-                ctx.append(*(Draft("skipped", n.id, "do", 0, {"why": why}) for n in todo))
+                ctx.append(*(
+                    Draft("skipped", n.id, "do", 0, {"why": why, "when": step.when}) for n in todo
+                ))
                 return StepOutcome.FINISHED
         for moment in (step.at, step.not_before):
             if moment is not None and not ctx.clock.wait(moment, ctx.halt):

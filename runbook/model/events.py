@@ -12,7 +12,7 @@
 | failed | yes | error, results, after?: the world said no; goes_back: it is to be undone now |
 | errored | yes | error: nobody could be asked; nothing changed by the attempt |
 | in_doubt | yes | error, action index |
-| skipped | yes | why, outputs |
+| skipped | yes | why, outputs, when: the condition that does not hold |
 | ask / answered | yes | a question; that enough people have answered it |
 | decision | maybe | verb, who, role, why, evidence: what a person said; turn: what it begins |
 | amended | | who, why, digest, was: the one before, changes in words, plan: from here on |

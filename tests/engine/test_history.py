@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runbook.engine.faults import FailSteps
 from runbook.engine.history import History, Sample, read_history, rounds, samples_of
-from runbook.model.plan import Plan
+from runbook.model.plan import Plan, PlannedStep
 from runbook.model.runbook import Policy
 from tests.engine.miniworld import KINDS, Lab
 from tests.engine.miniworld import step as mini
@@ -199,3 +200,21 @@ def test_a_run_that_was_slowed_down_on_purpose_says_nothing() -> None:
     assert samples_of(told.plan, told.events) == []
     usual = Story(shop_plan(), level="sandbox").do("lower-ttl", 4)
     assert _seconds(usual, "do") == {"lower-ttl": 4.0}
+
+
+def test_whether_a_condition_held_is_told_by_runs_that_came_to_it(tmp_path: Path) -> None:
+    def put(name: str, **more: Any) -> PlannedStep:
+        return mini(name, "put", args={"key": name, "value": "1"}).model_copy(update=more)
+
+    plan = Plan(runbook="r", steps=(
+        put("always"), put("held", when="2 > 1"), put("not", when="1 > 2"),
+        put("left-out", when="2 > 1", skipped="somebody said so")))
+    lab = Lab(tmp_path, plan)
+    lab.drive()
+    history = read_history(lab.store, runbook="r", kinds=KINDS)
+    assert {(one.step, one.held, one.run_id) for one in history.choices} == {
+        ("held", True, lab.run_id), ("not", False, lab.run_id)}
+    assert history.holds("r", "held", level="live") == pytest.approx(2 / 3)
+    assert history.holds("r", "not", level="live") == pytest.approx(1 / 3)
+    assert history.holds("r", "left-out", level="live") == 1.0
+    assert history.holds("r", "not", level="sandbox") == 1.0, "another world"

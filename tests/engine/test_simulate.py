@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook.engine.history import History, Sample
+from runbook.engine.history import Choice, History, Sample
 from runbook.engine.simulate.prediction import Prediction
 from runbook.engine.simulate.takes import (
     PACE,
+    Difference,
     Takes,
     differences_in,
     estimated,
@@ -48,9 +49,9 @@ def work(name: str, after: tuple[int, ...] = (), takes: Takes | float = 10.0, **
     nodes = more.pop("nodes", 1)
     found = Work(
         id=name, after=after, takes=(one,) * nodes, alike=False, batches=(nodes,), soak=0.0,
-        not_before=-INF, until=-INF, lag=None, takes_slot=True, failure=0.0, retry=Retry(wait=0),
-        tolerated=0, turns_back=True, undo=known(0.0), undo_rounds=1, back_waits=(),
-        no_return=False, irreversible=False,
+        not_before=-INF, until=-INF, lag=None, takes_slot=True, chance=1.0, failure=0.0,
+        retry=Retry(wait=0), tolerated=0, turns_back=True, undo=known(0.0), undo_rounds=1,
+        back_waits=(), no_return=False, irreversible=False,
     )
     return replace(found, **more)
 
@@ -450,7 +451,9 @@ def test_with_every_estimate_right_it_is_the_timeline_of_the_plan() -> None:
 def test_the_engine_takes_a_moment_from_one_step_to_the_next() -> None:
     lay = replace(layout(*(work(f"s{n}", (n - 1,) if n else ()) for n in range(10))), handover=0.5)
     p = foretell(lay)
-    assert (p.took.p50, p.back_out.p50) == (pytest.approx(105.0), pytest.approx(5.0))
+    assert (p.took.p50, p.back_out.p50) == (
+        pytest.approx(105.0, abs=0.3), pytest.approx(5.0, abs=0.3))
+    assert p.took.p95 - p.took.p05 > 5, "how long depends on how busy it is, and nobody knows"
 
 
 def test_what_always_took_the_same_keeps_to_its_own_time_whatever_the_night() -> None:
@@ -463,13 +466,55 @@ def test_what_always_took_the_same_keeps_to_its_own_time_whatever_the_night() ->
 
 def test_what_surprised_somewhere_may_surprise_anywhere_but_in_proportion() -> None:
     differences = differences_in([[10.0, 310.0], [5.0]])
-    assert sorted(differences) == [(-300.0, -30.0), (300.0, 30.0)]
-    assert measured((1.0, 1.0), differences=differences).surprises == (-30.0, 30.0) or \
-        measured((1.0, 1.0), differences=differences).surprises == (30.0, -30.0)
-    long = measured((600.0, 600.0), differences=differences)
-    assert max(long.surprises) == 300.0
+    assert differences == (Difference(10.0, 300.0), Difference(310.0, -300.0))
+    assert measured((1.0, 1.0), differences=differences).surprises == pytest.approx(
+        (30.0, -300.0 / 310.0))
+    assert measured((600.0, 600.0), differences=differences).surprises == (300.0, -300.0)
     often = measured((1.0,) * 30, differences=differences)
     for takes, share in ((measured((1.0, 1.0), differences=differences), 2 / 3),
                          (often, 2 / 31)):
         drawn = Draws(layout(work("a", takes=takes)), 1, 0, 20_000).nodes(0).seconds[0]
         assert (drawn > 5).mean() == pytest.approx(share / 2, abs=0.02)
+        assert drawn.min() > 0.4, "never less than half of the least, but for what varies anyhow"
+
+
+def test_a_thing_learns_from_those_that_are_about_as_long() -> None:
+    short = [[0.01, 0.01, 0.01 + n / 1000] for n in range(100)]
+    long = [[60.0, 60.0, 90.0 + n] for n in range(100)]
+    differences = differences_in([*short, *long])
+    assert max(measured((0.1,), differences=differences).surprises) < 1
+    assert max(measured((70.0,), differences=differences).surprises) > 100
+    few = differences_in([[0.01, 0.02], *long])
+    assert max(measured((0.1,), differences=few).surprises) < 1, "in proportion"
+
+
+def test_one_more_is_as_often_the_shortest_as_each_of_the_others() -> None:
+    """Of those that vary. What always took the same takes no less."""
+    calm = differences_in([[1.0, 1.0, 1.0]])
+    for seconds, less in (((1.0, 1.2, 1.6), 1 / 4), ((1.0, 1.0, 1.0), 0.0)):
+        takes = replace(measured(seconds, differences=calm), spread=0.0)
+        drawn = Draws(layout(work("a", takes=takes)), 1, 0, 20_000).nodes(0).seconds[0]
+        assert (drawn < 0.999).mean() == pytest.approx(less, abs=0.02)
+        assert drawn.min() >= 0.5
+
+
+def test_a_condition_holds_as_often_as_it_did_and_nothing_is_undone_that_was_not_done() -> None:
+    lay = layout(work("a", takes=10.0), work("b", (0,), takes=100.0, chance=0.2, undo=known(50.0)))
+    p = foretell(lay, runs=5000)
+    assert (p.took.p50, p.took.p95) == (10.0, 110.0)
+    assert (p.back_out.p50, p.back_out.p95) == (0.0, 50.0)
+    draws = Draws(lay, 1, 0, 5000)
+    done, undone = draws.nodes(1).seconds[0] > 0, draws.undo(1) > 0
+    assert (done == undone).all()
+    assert done.mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_conditions_come_from_the_history() -> None:
+    way = step("way", when="outputs.a.x")
+    told = [Choice("r", f"r-{n}", "live", "way", n == 0) for n in range(3)]
+    other = Choice("r", "r-9", "sandbox", "way", True)
+    for choices, chance in ((told, 2 / 5), ([*told, other], 2 / 5), ([other], 1.0), ([], 1.0)):
+        plan = Plan(runbook="r", steps=(step("a"), way), window=WINDOW)
+        found = lay_out(plan, registry(), History(choices=choices), level="live", origin=1000.0)
+        assert [one.chance for one in found.steps] == [1.0, pytest.approx(chance)]
+    assert "the condition of `way` holds: it was never met" in found.assumptions

@@ -42,15 +42,25 @@ $psql -q -c "CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'" \\
 
 
 def make_pair(lab: Lab, fill: str = ORDERS) -> None:
-    """A primary on OLD with a streaming standby on NEW. ``fill`` is what OLD does, in shell, to
-    have something in it; its ``$psql`` asks the server as the superuser."""
+    """A primary on OLD, as :func:`make_primary` makes it, with a streaming standby on NEW."""
+    _prepare(lab, NEW)
+    make_primary(lab, OLD, fill)
+    copy(lab)
+
+
+def _prepare(lab: Lab, host: str) -> None:
+    lab[host].run(f"install -d -o postgres -m 700 {SOCKETS} && "
+                  f"echo '*:*:*:replicator:{PASSWORD}' >{SOCKETS}/.pgpass && "
+                  f"chown postgres {SOCKETS}/.pgpass && chmod 600 {SOCKETS}/.pgpass")
+
+
+def make_primary(lab: Lab, host: str, fill: str = ORDERS) -> None:
+    """A server on a host. ``fill`` is what the host does, in shell, to have something in it; its
+    ``$psql`` asks the server as the superuser."""
     binaries = programs()
     as_postgres = "runuser -u postgres -- env LC_ALL=C"
-    for host in (OLD, NEW):
-        lab[host].run(f"install -d -o postgres -m 700 {SOCKETS} && "
-                      f"echo '*:*:*:replicator:{PASSWORD}' >{SOCKETS}/.pgpass && "
-                      f"chown postgres {SOCKETS}/.pgpass && chmod 600 {SOCKETS}/.pgpass")
-    lab[OLD].run(f"""set -e
+    _prepare(lab, host)
+    lab[host].run(f"""set -e
 echo {PASSWORD} >{SOCKETS}/first; chown postgres {SOCKETS}/first
 {as_postgres} {binaries}/initdb -D {DATA} -U postgres --pwfile={SOCKETS}/first -N -E UTF8 \
   -A scram-sha-256 >&2
@@ -75,7 +85,6 @@ $psql -q -c "CREATE ROLE replicator REPLICATION LOGIN PASSWORD '{PASSWORD}'" \
   -c "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
       pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replicator"
 {fill}""")
-    copy(lab)
 
 
 def copy(lab: Lab) -> None:

@@ -19,7 +19,9 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Places: TypeAlias = npt.NDArray[np.integer[Any]]
 
-_DO, _UNDO, _COMMON = 0, 1, 2
+_DO, _UNDO, _COMMON, _WHETHER, _BETWEEN = 0, 1, 2, 3, 4
+_HANDOVER_SPREAD = 0.8
+"""Standard deviation of the logarithm of a run's handovers: how busy the controller is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,23 @@ class Draws:
         self._seed = seed
         self._part = part
         self._common = self._stream(0, _COMMON).standard_normal(runs)
+        busy = self._stream(0, _BETWEEN).standard_normal(runs) * _HANDOVER_SPREAD
+        self._handover = layout.handover * np.exp(busy)
 
     def nodes(self, place: int) -> Nodes:
-        """How long the nodes of a step take, tries and the waits between them included."""
+        """How long the nodes of a step take, tries and the waits between them included; nothing
+        where its condition does not hold."""
+        found, done = self._nodes(place), self._done(place)
+        if done is None:
+            return found
+        failed = None if found.failed is None else found.failed & done
+        return Nodes(found.seconds * done, failed)
+
+    def _nodes(self, place: int) -> Nodes:
         work = self.layout.steps[place]
         stream = self._stream(place, _DO)
         if work.alike and not work.failure:
-            one = self._draw(work.takes[0], stream) + self.layout.handover
+            one = self._draw(work.takes[0], stream) + self._handover
             return Nodes(np.broadcast_to(one, (len(work.takes), self.runs)), None)
         seconds = np.empty((len(work.takes), self.runs))
         failed = np.zeros(seconds.shape, dtype=bool) if work.failure else None
@@ -55,13 +67,22 @@ class Draws:
             seconds[row] = self._draw(takes, stream) if whole is None else whole
             if failed is not None:
                 failed[row] = self._tries(work, takes, seconds[row], stream)
-        return Nodes(seconds + self.layout.handover, failed)
+        return Nodes(seconds + self._handover, failed)
 
     def undo(self, place: int) -> Floats:
-        """How long the undo of a step takes."""
+        """How long the undo of a step takes; nothing where it was not done."""
         work = self.layout.steps[place]
-        each = self._draw(work.undo, self._stream(place, _UNDO)) + self.layout.handover
-        return each * work.undo_rounds
+        each = self._draw(work.undo, self._stream(place, _UNDO)) + self._handover
+        done = self._done(place)
+        return each * work.undo_rounds if done is None else each * work.undo_rounds * done
+
+    def _done(self, place: int) -> Flags | None:
+        """In which runs the condition of a step holds. None: in all."""
+        chance = self.layout.steps[place].chance
+        if chance >= 1:
+            return None
+        holds: Flags = self._stream(place, _WHETHER).random(self.runs) < chance
+        return holds
 
     def _tries(
         self, work: Work, takes: Takes, seconds: Floats, stream: np.random.Generator
@@ -87,14 +108,23 @@ class Draws:
         else:
             seconds = np.full(self.runs, takes.seconds[0])
         if takes.surprises:
-            strange = np.flatnonzero(stream.random(self.runs) < 2 / (len(takes.seconds) + 1))
-            which = stream.integers(0, len(takes.surprises), len(strange), dtype=np.int32)
-            was = seconds[strange]
-            seconds[strange] = np.maximum(was / 2, was + np.asarray(takes.surprises)[which])
+            self._surprise(takes, seconds, stream)
         if takes.spread or takes.shared:
             factor = stream.standard_normal(self.runs, dtype=np.float32) * np.float32(takes.spread)
             seconds = seconds * np.exp(factor + takes.shared * self._common)
         return seconds + takes.fixed
+
+    def _surprise(self, takes: Takes, seconds: Floats, stream: np.random.Generator) -> None:
+        """Put what is new in the place of what was measured, as :class:`Takes` says."""
+        least, count = min(takes.seconds), len(takes.seconds)
+        chance = stream.random(self.runs)
+        new = np.flatnonzero(chance < 2 / (count + 1))
+        which = stream.integers(0, len(takes.surprises), len(new), dtype=np.int32)
+        seconds[new] = np.maximum(least / 2, least + np.asarray(takes.surprises)[which])
+        if count > 1:
+            short = np.flatnonzero(chance > 1 - 1 / (count + 1))
+            under = stream.random(len(short)) * (max(takes.seconds) - least)
+            seconds[short] = np.maximum(least / 2, least - under)
 
     def _stream(self, place: int, what: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64([self._seed, self._part, place, what]))

@@ -4,6 +4,7 @@ seconds from the start of the run; durations are seconds; odds lie between 0 and
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,13 @@ class Quantiles(_Frozen):
     p50: float
     p90: float
     p95: float
+
+    def outwards(self) -> Quantiles:
+        """The bounds in whole tenths of a second, no narrower for it: nobody is told more."""
+        return Quantiles(
+            p05=math.floor(self.p05 * 10) / 10, p50=round(self.p50, 1),
+            p90=math.ceil(self.p90 * 10) / 10, p95=math.ceil(self.p95 * 10) / 10,
+        )
 
 
 class StepOdds(_Frozen):
@@ -138,11 +146,13 @@ class Foretold(_Frozen):
 
 
 def kept(prediction: Prediction) -> Foretold:
+    """What is held against the runs that follow."""
     p = prediction
     return Foretold(
-        level=p.level, runs=p.runs, seed=p.seed, dated=p.dated, origin=p.origin, end=p.end,
-        took=p.took, fits=p.fits, fits_with_back_out=p.fits_with_back_out,
+        level=p.level, runs=p.runs, seed=p.seed, dated=p.dated, origin=p.origin,
+        end=p.end.outwards(), took=p.took.outwards(), fits=p.fits,
+        fits_with_back_out=p.fits_with_back_out,
         decide_by=None if p.decide is None else p.decide.by,
         done_in_window=p.outcomes.done_in_window,
-        back_out={step.id: step.back_out for step in p.steps},
+        back_out={step.id: step.back_out.outwards() for step in p.steps},
     )

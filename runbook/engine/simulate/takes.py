@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 from statistics import median
 from typing import Literal
 
 Basis = Literal["measured", "rehearsed", "estimate", "people", "known", "as the doing"]
 
-Differences = tuple[tuple[float, float], ...]
-"""In seconds, and in proportion."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """By how many ``seconds`` one more measurement of a thing differed from the least of the
+    others, which are about ``length`` seconds long (:data:`SHORT` at least)."""
+
+    length: float
+    seconds: float
+
+
+Differences = tuple[Difference, ...]
+"""Ordered by length."""
 
 _Z95 = 1.645
 """Of a normal distribution 95 % lie below so many standard deviations."""
@@ -27,9 +36,12 @@ who is too hopeful once is so everywhere."""
 FEW = 0.4
 """Standard deviation of the logarithm by which a measurement is spread that nothing else is known
 beside; n of them by ``FEW / sqrt(n)``."""
-_ALIKE = 0.01
-"""The same where surprises are known: what is measured twice is never quite the same."""
-_MOST_SURPRISES = 256
+_ALIKE, _ALIKE_SECONDS = 0.01, 0.01
+"""The same where surprises are known: what is measured twice is never quite the same, but by a
+hundredth, and by a hundredth of a second."""
+_ENOUGH_SURPRISES, _MOST_SURPRISES = 64, 256
+SHORT = 0.25
+"""Seconds below which all things are of one length: what keeps them waiting is the machine."""
 PACE = 0.35
 """Standard deviation of the logarithm of a night's pace, as long as no nights were measured: all
 that is work goes faster or slower together, by how busy the machines and the network are. (Between
@@ -44,10 +56,11 @@ _LATEST = 8
 class Takes:
     """Seconds: ``fixed`` + one of ``seconds``, each as likely, times a random factor around 1.
 
-    With a chance of two in n + 1, where n is the number of ``seconds``, something new happens: of n
-    and one more, each is as likely to be the longest, and the shortest. Then one of ``surprises``
-    is added (or taken away, of which there is never more than half). So what was measured three
-    times can still surprise, and what was measured thirty times hardly any more.
+    Where there are ``surprises``, something new may come. Of n ``seconds`` and one more, each is as
+    likely to be the shortest: so with a chance of one in n + 1 it takes less than the least, by no
+    more than what they lie apart. And with a chance of two in n + 1 it takes the least and one of
+    ``surprises``, never less than half of it. So what was measured three times can still surprise,
+    and what was measured thirty times hardly any more.
 
     ``spread`` is the standard deviation of the factor's logarithm, ``shared`` that part of it
     which is the same for everything of one simulated run that has such a part.
@@ -104,12 +117,17 @@ def measured(
     nights differ; what always took the same keeps to its own time."""
     own = tuple(max(0.0, s - fixed) for s in seconds)
     middle = sorted(own)[len(own) // 2]
-    surprises = tuple(_surprise(one, middle) for one in differences)
+    surprises = _surprises(middle, differences)
     return Takes(
-        basis, own, spread=_ALIKE if surprises else FEW / math.sqrt(len(own)), fixed=fixed,
+        basis, own, fixed=fixed,
+        spread=_alike(middle) if surprises else FEW / math.sqrt(len(own)),
         shared=min(pace, _range(own)) if len(own) > 1 else pace, surprises=surprises,
         samples=len(own),
     )
+
+
+def _alike(seconds: float) -> float:
+    return min(FEW, _ALIKE + _ALIKE_SECONDS / max(seconds, _ALIKE_SECONDS))
 
 
 def _range(seconds: Sequence[float]) -> float:
@@ -133,19 +151,37 @@ def pace_of(things: Iterable[Mapping[str, float]]) -> float:
     return math.sqrt((_PACE_COUNTS_AS * PACE**2 + scatter) / (_PACE_COUNTS_AS + free))
 
 
-def _surprise(difference: tuple[float, float], middle: float) -> float:
-    """What a difference that was seen elsewhere would be here: no more than it was in seconds, and
-    no more than it was in proportion. Below a second proportions mean nothing."""
-    seconds, share = difference
-    return math.copysign(min(abs(seconds), abs(share) * max(1.0, middle)), seconds)
+def _surprises(middle: float, known: Differences) -> tuple[float, ...]:
+    """What was seen of things that are about as long. Where they are longer it counts in
+    proportion: an hour that took ten minutes more says nothing of ten minutes for a second."""
+    length = max(SHORT, middle)
+    first = bisect_left(known, length, key=_length)
+    behind = bisect_right(known, length, key=_length)
+    while behind - first < min(_ENOUGH_SURPRISES, len(known)):
+        shorter = length / known[first - 1].length if first else math.inf
+        longer = known[behind].length / length if behind < len(known) else math.inf
+        if shorter <= longer:
+            first = bisect_left(known, known[first - 1].length, key=_length)
+        else:
+            behind = bisect_right(known, known[behind].length, key=_length)
+    near = known[first:behind]
+    return tuple(
+        one.seconds * min(1.0, length / one.length)
+        for one in near[:: max(1, math.ceil(len(near) / _MOST_SURPRISES))]
+    )
+
+
+def _length(one: Difference) -> float:
+    return one.length
 
 
 def differences_in(groups: Iterable[Sequence[float]]) -> Differences:
-    """Of measurements of the same thing each with each other: by how many seconds they differed,
-    and by what share of the smaller one (of a second, where that is smaller)."""
-    found = [
-        (one - other, (one - other) / max(1.0, min(one, other)))
-        for group in groups for one, other in permutations(group[-_LATEST:], 2)
-    ]
-    every = max(1, len(found) // _MOST_SURPRISES)
-    return tuple(found[::every])
+    """Of measurements of the same thing, each against the least of the others."""
+    found = []
+    for group in groups:
+        latest = group[-_LATEST:]
+        for place, one in enumerate(latest):
+            others = [*latest[:place], *latest[place + 1 :]]
+            if others:
+                found.append(Difference(max(SHORT, median(others)), one - min(others)))
+    return tuple(sorted(found, key=_length))

@@ -28,8 +28,8 @@ from runbook.model.plan import Plan, PlannedStep
 from runbook.model.runbook import REAL_LEVELS, Retry
 from runbook.planning.back_waits import back_waits
 
-_HANDOVER = 0.02
-"""Seconds the engine takes from one step to the next; no measurement of a step holds it."""
+_HANDOVER = 0.01
+"""Seconds the engine takes from one step to the next, mostly; no measurement of a step holds it."""
 _OVERHEAD = 0.1
 """Seconds for what a wait does besides waiting: a look before it and one after."""
 
@@ -67,6 +67,8 @@ class Work:
     """It ends no earlier than so long after the end of another step."""
     takes_slot: bool
     """Waits and questions take no slot of ``max_parallel``."""
+    chance: float
+    """That its condition holds; 1.0 where it has none."""
     failure: float
     """Chance that one attempt of one node fails."""
     retry: Retry
@@ -130,7 +132,7 @@ class _Laying:
         self._changes = changes
         self._differences, self._pace = self._learn()
         self._counts: dict[str, int] = {}
-        self._conditions = 0
+        self._conditions: list[tuple[str, float]] = []
 
     def lay_out(self) -> Layout:
         behind: dict[str, tuple[int, ...]] = {}
@@ -176,7 +178,6 @@ class _Laying:
         takes, alike = self._takes(step, kind, pause if waits else None)
         undo = self._undo(step, kind, takes)
         moments = [m - self._origin for m in (step.at, step.not_before) if m is not None]
-        self._conditions += step.when is not None
         self._counts[takes[0].basis] = self._counts.get(takes[0].basis, 0) + 1
         return Work(
             id=step.id,
@@ -190,6 +191,7 @@ class _Laying:
             else pause.until - self._origin,
             lag=lag,
             takes_slot=not (waits or kind.asks),
+            chance=self._chance(step),
             failure=self._failures.get(step.id, 0.0),
             retry=step.retry,
             tolerated=len(step.nodes) if step.on_failure == "continue" else step.max_failures,
@@ -200,6 +202,13 @@ class _Laying:
             no_return=step.point_of_no_return,
             irreversible=step.irreversible is not None,
         )
+
+    def _chance(self, step: PlannedStep) -> float:
+        if step.when is None:
+            return 1.0
+        chance = self._history.holds(self._plan.runbook, step.id, level=self._level)
+        self._conditions.append((step.id, chance))
+        return chance
 
     def _with_waits_back(
         self, steps: list[Work], place: Mapping[str, int]
@@ -296,8 +305,8 @@ class _Laying:
         told = []
         if self._differences:
             told.append(
-                "what was measured n times takes, with a chance of two in n + 1, as much longer or "
-                "shorter as some step once did; two nights in three are within "
+                "what was measured n times takes, with a chance of two in n + 1, as much longer "
+                "than at best as something about as long once did; two nights in three are within "
                 f"{self._pace:.0%} of the middle one"
             )
         guessed = self._counts.get("estimate", 0)
@@ -316,8 +325,13 @@ class _Laying:
                 f"{self._counts['people']} questions to people: nine answers in ten between a "
                 "third and three times the estimate"
             )
-        if self._conditions:
-            told.append(f"{self._conditions} conditions (`when:`) hold")
+        told += [
+            f"the condition of `{name}` holds" + (
+                ": it was never met" if chance == 1 else
+                f" in {chance:.0%} of the runs, by those that came to it"
+            )
+            for name, chance in self._conditions
+        ]
         if not any(self._failures.values()):
             told.append("nothing fails: no failure was ever seen, and no --failure-rate is given")
         return tuple(told)
