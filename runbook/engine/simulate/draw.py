@@ -6,6 +6,7 @@ shorter, or another number of runs at a time, leaves the draws of all others as 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,7 +20,11 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Places: TypeAlias = npt.NDArray[np.integer[Any]]
 
-_DO, _UNDO, _COMMON, _WHETHER, _BETWEEN = 0, 1, 2, 3, 4
+_DO, _UNDO, _COMMON, _WHETHER, _BETWEEN, _LUCK = 0, 1, 2, 3, 4, 5
+_LUCK_SPREAD = 0.9
+"""Standard deviation of the logarithm of a run's luck: all that surprises in it is so many times as
+much. Its middle is 0.8 and its mean 1.2: what is rare is mostly not among the few measurements that
+there are."""
 _HANDOVER_SPREAD = 0.8
 """Standard deviation of the logarithm of a run's handovers: how busy the controller is."""
 
@@ -42,6 +47,8 @@ class Draws:
         self._seed = seed
         self._part = part
         self._common = self._stream(0, _COMMON).standard_normal(runs)
+        luck = self._stream(0, _LUCK).standard_normal(runs) * _LUCK_SPREAD
+        self._luck = np.exp(luck - _LUCK_SPREAD**2 / 4)
         busy = self._stream(0, _BETWEEN).standard_normal(runs) * _HANDOVER_SPREAD
         self._handover = layout.handover * np.exp(busy)
 
@@ -72,9 +79,20 @@ class Draws:
     def undo(self, place: int) -> Floats:
         """How long the undo of a step takes; nothing where it was not done."""
         work = self.layout.steps[place]
-        each = self._draw(work.undo, self._stream(place, _UNDO)) + self._handover
+        stream, slots = self._stream(place, _UNDO), self.layout.max_parallel
+        if len(work.undo) == 1:
+            rounds = sum(math.ceil(size / slots) for size in work.undo_batches)
+            # Where there is nothing to undo, nothing is handed over.
+            between = 0.0 if work.undo[0].basis == "known" else self._handover
+            total = (self._draw(work.undo[0], stream) + between) * rounds
+        else:
+            nodes = np.array([self._draw(takes, stream) for takes in work.undo]) + self._handover
+            total, at = np.zeros(self.runs), 0
+            for size in work.undo_batches:
+                total += side_by_side(nodes[at : at + size], slots)
+                at += size
         done = self._done(place)
-        return each * work.undo_rounds if done is None else each * work.undo_rounds * done
+        return total if done is None else total * done
 
     def _done(self, place: int) -> Flags | None:
         """In which runs the condition of a step holds. None: in all."""
@@ -116,15 +134,26 @@ class Draws:
 
     def _surprise(self, takes: Takes, seconds: Floats, stream: np.random.Generator) -> None:
         """Put what is new in the place of what was measured, as :class:`Takes` says."""
-        least, count = min(takes.seconds), len(takes.seconds)
-        chance = stream.random(self.runs)
-        new = np.flatnonzero(chance < 2 / (count + 1))
+        ordered = sorted(takes.seconds)
+        new = np.flatnonzero(stream.random(self.runs) < 3 / (len(ordered) + 2))
+        least = np.full(len(new), ordered[0])
+        if len(ordered) > 1:
+            least -= stream.random(len(new)) * (ordered[1] - ordered[0])
         which = stream.integers(0, len(takes.surprises), len(new), dtype=np.int32)
-        seconds[new] = np.maximum(least / 2, least + np.asarray(takes.surprises)[which])
-        if count > 1:
-            short = np.flatnonzero(chance > 1 - 1 / (count + 1))
-            under = stream.random(len(short)) * (max(takes.seconds) - least)
-            seconds[short] = np.maximum(least / 2, least - under)
+        more = np.asarray(takes.surprises)[which] * self._luck[new]
+        seconds[new] = np.maximum(ordered[0] / 2, least + more)
 
     def _stream(self, place: int, what: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64([self._seed, self._part, place, what]))
+
+
+def side_by_side(seconds: Floats, slots: int) -> Floats:
+    """When all nodes are done, each in its turn on the slot that is free first."""
+    if len(seconds) > slots:
+        free = seconds[:slots].T.copy()
+        runs = np.arange(len(free))
+        for one in seconds[slots:]:
+            free[runs, free.argmin(axis=1)] += one
+        seconds = free.T
+    done: Floats = seconds.max(axis=0)
+    return done

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runbook.engine.simulate.draw import Draws, Flags, Floats, Nodes, Places
+from runbook.engine.simulate.draw import Draws, Flags, Floats, Nodes, Places, side_by_side
 from runbook.engine.simulate.slots import in_slots
 from runbook.engine.simulate.work import Layout, Work
 
@@ -93,7 +93,7 @@ def _alone(work: Work, nodes: Nodes, slots: int) -> tuple[Floats, Floats | None]
     failures = np.zeros(total.shape, dtype=np.int32)
     at = 0
     for number, size in enumerate(work.batches):
-        total += _side_by_side(nodes.seconds[at : at + size], slots)
+        total += side_by_side(nodes.seconds[at : at + size], slots)
         total += work.soak if number else 0.0
         if nodes.failed is not None and failed_after is not None:
             failures += nodes.failed[at : at + size].sum(axis=0, dtype=np.int32)
@@ -101,18 +101,6 @@ def _alone(work: Work, nodes: Nodes, slots: int) -> tuple[Floats, Floats | None]
             failed_after[now] = total[now]
         at += size
     return total, failed_after
-
-
-def _side_by_side(seconds: Floats, slots: int) -> Floats:
-    """When all nodes are done, each in its turn on the slot that is free first."""
-    if len(seconds) > slots:
-        free = seconds[:slots].T.copy()
-        runs = np.arange(len(free))
-        for one in seconds[slots:]:
-            free[runs, free.argmin(axis=1)] += one
-        seconds = free.T
-    done: Floats = seconds.max(axis=0)
-    return done
 
 
 def _with_slots(draws: Draws) -> Schedule:

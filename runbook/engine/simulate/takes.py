@@ -56,11 +56,11 @@ _LATEST = 8
 class Takes:
     """Seconds: ``fixed`` + one of ``seconds``, each as likely, times a random factor around 1.
 
-    Where there are ``surprises``, something new may come. Of n ``seconds`` and one more, each is as
-    likely to be the shortest: so with a chance of one in n + 1 it takes less than the least, by no
-    more than what they lie apart. And with a chance of two in n + 1 it takes the least and one of
-    ``surprises``, never less than half of it. So what was measured three times can still surprise,
-    and what was measured thirty times hardly any more.
+    Where there are ``surprises``, something new comes with a chance of three in n + 2, where n is
+    the number of ``seconds``: so what was measured three times can still surprise, and what was
+    measured thirty times hardly any more. Then it is the least of ``seconds``, or even less (by up
+    to what the next one is above it: the least that there is may not have been seen), and one of
+    ``surprises``; half of the least at least.
 
     ``spread`` is the standard deviation of the factor's logarithm, ``shared`` that part of it
     which is the same for everything of one simulated run that has such a part.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from runbook.engine.history import Found, History, Op, batch_sizes, in_kind, rounds
 from runbook.engine.simulate.takes import (
@@ -36,6 +37,7 @@ _OVERHEAD = 0.1
 
 _Thing = tuple[str, str | None, Op]
 """Step, host, and whether it is done or undone."""
+_Sort = Literal["looks", "acts", "goes back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,9 @@ class Work:
     tolerated: int
     turns_back: bool
     """A failure that counts turns the run back; else it is held."""
-    undo: Takes
-    undo_rounds: int
+    undo: tuple[Takes, ...]
+    """One entry a node, or one draw that is meant for all of them."""
+    undo_batches: tuple[int, ...]
     back_waits: tuple[Lag, ...]
     """Its undo is a wait, and how long: the greatest of those of whose steps have begun."""
     no_return: bool
@@ -152,18 +155,34 @@ class _Laying:
             self._assumptions(), _HANDOVER,
         )
 
-    def _learn(self) -> tuple[Differences, float]:
-        """How unlike each other the measurements of one thing have been in this runbook's runs, and
-        how unlike the nights; of runs of the kind that is meant, or, where there were none, of the
-        other."""
+    def _learn(self) -> tuple[dict[_Sort, Differences], float]:
+        """How unlike each other the measurements of one thing have been in this runbook's runs, by
+        what sort of thing it is; and how unlike the nights. Of runs of the kind that is meant, or,
+        where there were none, of the other."""
         own: dict[_Thing, dict[str, float]] = {}
         other: dict[_Thing, dict[str, float]] = {}
         for one in self._history.samples:
             if one.runbook == self._plan.runbook:
                 into = own if (one.level in REAL_LEVELS) == self._real else other
                 into.setdefault((one.step, one.host, one.op), {})[one.run_id] = one.seconds
-        things = (own or other).values()
-        return differences_in([list(nights.values()) for nights in things]), pace_of(things)
+        sorts: dict[_Sort, list[list[float]]] = {"looks": [], "acts": [], "goes back": []}
+        for (step, _, op), nights in (own or other).items():
+            sorts[self._sort(step, op)].append(list(nights.values()))
+        every = differences_in(group for groups in sorts.values() for group in groups)
+        return (
+            {sort: differences_in(groups) or every for sort, groups in sorts.items()},
+            pace_of((own or other).values()),
+        )
+
+    def _sort(self, step: str, op: Op) -> _Sort:
+        """What only looks, waits or asks is hardly ever late; what acts is, and mostly does more
+        than its undo."""
+        if op == "undo":
+            return "goes back"
+        planned = self._plan.by_id.get(step)
+        kind = None if planned is None else self._kinds[planned.kind]
+        quiet = kind is not None and (kind.check or kind.asks or kind.pause is not Kind.pause)
+        return "looks" if quiet else "acts"
 
     def _work(
         self, step: PlannedStep, after: tuple[int, ...], place: Mapping[str, int]
@@ -197,7 +216,7 @@ class _Laying:
             tolerated=len(step.nodes) if step.on_failure == "continue" else step.max_failures,
             turns_back=step.on_failure == "rollback",
             undo=undo,
-            undo_rounds=1 if undo.basis == "known" else rounds(self._plan, step, "undo"),
+            undo_batches=(1,) if undo[0].basis == "known" else tuple(batch_sizes(step, "undo")),
             back_waits=(),
             no_return=step.point_of_no_return,
             irreversible=step.irreversible is not None,
@@ -243,7 +262,7 @@ class _Laying:
         fixed = pause.seconds if pause is not None else 0.0
         found = [
             self._found(self._history.find(self._plan.runbook, step, node.host, "do"), kind,
-                        fixed, self._each(step, "do"))
+                        fixed, self._each(step, "do"), self._sort(step.id, "do"))
             for node in step.nodes
         ]
         if all(one is not None for one in found):
@@ -261,51 +280,55 @@ class _Laying:
         return max(0.0, step.estimate - soaked) / rounds(self._plan, step, "do")
 
     def _found(
-        self, found: Found, kind: type[Kind], fixed: float, estimate: float
+        self, found: Found, kind: type[Kind], fixed: float, estimate: float, sort: _Sort
     ) -> Takes | None:
         """Of the kind of run that is meant; else, of the other kind, where it tells anything."""
         own = tuple(s.seconds for s in in_kind(found.samples, self._level))
         if own:
-            return self._measured(own, fixed)
+            return self._measured(own, fixed, sort)
         other = tuple(s.seconds for s in found.samples)
         if not other or kind.asks:
             return None
         if fixed:
-            return self._measured(other, fixed, "rehearsed")
-        shape = self._measured(other, 0.0, "rehearsed")
+            return self._measured(other, fixed, sort, "rehearsed")
+        shape = self._measured(other, 0.0, sort, "rehearsed")
         # A sandbox does not hold what production holds: it may raise an estimate, never lower it.
         return shape.at_least(estimate) if self._real else shape
 
     def _measured(
-        self, seconds: tuple[float, ...], fixed: float, basis: Basis = "measured"
+        self, seconds: tuple[float, ...], fixed: float, sort: _Sort, basis: Basis = "measured"
     ) -> Takes:
-        return measured(seconds, fixed=fixed, basis=basis, differences=self._differences,
+        return measured(seconds, fixed=fixed, basis=basis, differences=self._differences[sort],
                         pace=self._pace)
 
-    def _undo(self, step: PlannedStep, kind: type[Kind], doing: tuple[Takes, ...]) -> Takes:
+    def _undo(
+        self, step: PlannedStep, kind: type[Kind], doing: tuple[Takes, ...]
+    ) -> tuple[Takes, ...]:
         if kind.check or step.irreversible is not None or kind.back_after:
-            return known(0.0)
+            return (known(0.0),)
         each = self._each(step, "undo")
         found = [
             takes for node in step.nodes
             if (takes := self._found(
-                self._history.find(self._plan.runbook, step, node.host, "undo"), kind, 0.0, each
+                self._history.find(self._plan.runbook, step, node.host, "undo"), kind, 0.0, each,
+                "goes back",
             )) is not None
         ]
         if found:
-            # Of several nodes the slowest counts: each round waits for it.
-            return max(found, key=lambda one: one.middle)
+            # A node of which nothing is known takes as long as the slowest of the others.
+            slowest = max(found, key=lambda one: one.middle)
+            return (*found, *(slowest,) * (len(step.nodes) - len(found)))
         if each == 0:
-            return known(0.0)
+            return (known(0.0),)
         if doing[0].samples and abs(each - self._each(step, "do")) < 1e-9:
-            return replace(max(doing, key=lambda one: one.middle), basis="as the doing")
-        return estimated(each)
+            return tuple(replace(one, basis="as the doing") for one in doing)
+        return (estimated(each),)
 
     def _assumptions(self) -> tuple[str, ...]:
         told = []
-        if self._differences:
+        if any(self._differences.values()):
             told.append(
-                "what was measured n times takes, with a chance of two in n + 1, as much longer "
+                "what was measured n times takes, with a chance of three in n + 2, as much longer "
                 "than at best as something about as long once did; two nights in three are within "
                 f"{self._pace:.0%} of the middle one"
             )
