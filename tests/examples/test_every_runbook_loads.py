@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook.cli.wiring import load_plan
+from runbook.cli.wiring import load_plan, load_staging
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNBOOKS = [
@@ -18,6 +18,20 @@ RUNBOOKS = [
 @pytest.mark.parametrize("file", RUNBOOKS, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_it_loads(file: Path) -> None:
     assert load_plan(file, []).steps
+
+
+def test_the_switchover_is_planned_for_staging_in_both_directions() -> None:
+    """The same steps, and not one host or address of production."""
+    file = EXAMPLES / "site-switchover" / "runbook.yml"
+    live = load_plan(file, [])
+    for invert, first, last in ((False, "198.18.1.", "198.18.2."), (True, "198.18.2.", "198.18.1.")):
+        plan = load_staging(file, [], invert=invert)
+        assert [step.id for step in plan.steps] == [step.id for step in live.steps]
+        addresses = {host.address for host in live.inventory.hosts}
+        assert not [a for a in addresses if a in plan.model_dump_json()]
+        flip = plan.by_id["wiki/flip"].nodes[0].args
+        assert (str(flip["from"]).startswith(first), str(flip["to"]).startswith(last)) == (
+            True, True), flip
 
 
 def test_they_are_all_found() -> None:

@@ -23,13 +23,19 @@ from runbook.model.state import NodeState, RunPhase
 
 ROOT = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path.parent.name for path in ROOT.glob("*/sandbox.yml"))
-COVERED = EXAMPLES if os.environ.get("COVER_EXAMPLES") == "all" else ["shop-2009"]
+BACK_OUT = "cloud-move, back out"
+PLAYED = {
+    **{name: (name, "runbook.yml", "sandbox.yml") for name in EXAMPLES},
+    BACK_OUT: ("cloud-move", "back-out.yml", "sandbox-moved.yml"),
+}
+"""Folder, runbook and sandbox."""
+COVERED = list(PLAYED) if os.environ.get("COVER_EXAMPLES") == "all" else ["shop-2009"]
 
 
-def cover(example: str, state: Path, *faults: str, steps: tuple[str, ...] = ()) -> Coverage:
-    folder = ROOT / example
-    plan, store = load_plan(folder / "runbook.yml", []), open_store(state)
-    stages = Sandboxes(plan, store, folder / "sandbox.yml", traffic=False)
+def cover(played: str, state: Path, *faults: str, steps: tuple[str, ...] = ()) -> Coverage:
+    folder, file, sandbox = PLAYED[played]
+    plan, store = load_plan(ROOT / folder / file, []), open_store(state)
+    stages = Sandboxes(plan, store, ROOT / folder / sandbox, traffic=False)
     return Campaign(plan, store, stages, parse_faults(faults), steps=steps, jobs=2).play()
 
 
@@ -39,13 +45,13 @@ def told(coverage: Coverage) -> str:
 
 
 def test_there_are_examples() -> None:
-    assert {"shop-2009", "site-switchover", "cloud-move"} <= set(EXAMPLES)
+    assert {"shop-2009", "site-switchover", "cloud-move", BACK_OUT} <= set(PLAYED)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", COVERED)
-def test_whatever_step_fails_everything_is_put_back(tmp_path: Path, example: str) -> None:
-    coverage = cover(example, tmp_path / "state", "each-step")
+@pytest.mark.parametrize("played", COVERED)
+def test_whatever_step_fails_everything_is_put_back(tmp_path: Path, played: str) -> None:
+    coverage = cover(played, tmp_path / "state", "each-step")
     assert coverage.ok, told(coverage)
     assert coverage.undoable
     assert coverage.restored == coverage.undoable
