@@ -24,7 +24,8 @@ def test_the_switchover_is_planned_for_staging_in_both_directions() -> None:
     """The same steps, and not one host or address of production."""
     file = EXAMPLES / "site-switchover" / "runbook.yml"
     live = load_plan(file, [])
-    for invert, first, last in ((False, "198.18.1.", "198.18.2."), (True, "198.18.2.", "198.18.1.")):
+    north, south = "198.18.1.", "198.18.2."
+    for invert, first, last in ((False, north, south), (True, south, north)):
         plan = load_staging(file, [], invert=invert)
         assert [step.id for step in plan.steps] == [step.id for step in live.steps]
         addresses = {host.address for host in live.inventory.hosts}
