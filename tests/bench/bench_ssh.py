@@ -40,7 +40,7 @@ from tests.bench.ssh_rows import (
 from tests.transports.ssh_lab import key, silent
 
 ROW = 20
-FAR_HOSTS, ROUND_TRIP = (1, 50), 0.020
+FAR_HOSTS, ROUND_TRIP = (1, 25, 50), 0.020
 _SHARE = 12.0
 """Seconds of one column after which a row is not measured again."""
 
