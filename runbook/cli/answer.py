@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def load_state(store: Store, run_id: str) -> RunState:
     """The run, folded from its journal."""
-    from runbook.model.runstate import fold
+    from runbook.model.folding import fold
 
     plan, events = store.load(run_id)
     return fold(run_id, plan, events)

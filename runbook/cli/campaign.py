@@ -19,8 +19,9 @@ from runbook.errors import Errored, RunbookError
 from runbook.journal import Store
 from runbook.model.events import Event
 from runbook.model.faults import Fault
+from runbook.model.folding import fold
 from runbook.model.plan import Plan
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 from runbook.model.state import RunPhase
 
 _WENT_BACK = frozenset({RunPhase.ROLLED_BACK, RunPhase.NOT_RESTORED})

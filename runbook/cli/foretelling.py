@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.errors import JournalFault
 from runbook.journal import Store
+from runbook.model.folding import fold
 from runbook.model.plan import Plan
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 
 if TYPE_CHECKING:
     from runbook.engine.report_model import Forecast

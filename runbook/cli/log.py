@@ -24,7 +24,7 @@ def command(
     from runbook.cli import wiring
     from runbook.cli.answer import nodes_of
     from runbook.errors import NotFound
-    from runbook.model.runstate import fold
+    from runbook.model.folding import fold
     from runbook.views import log as view
 
     store = wiring.open_state(state, must_exist=True)

@@ -53,7 +53,7 @@ def report_of(store: Store, run_id: str) -> Report:
     from runbook.cli.clocks import time_of_run
     from runbook.cli.foretelling import forecast_of
     from runbook.engine.report import build_report
-    from runbook.model.runstate import fold
+    from runbook.model.folding import fold
 
     plan, events = store.load(run_id)
     state = fold(run_id, plan, events)

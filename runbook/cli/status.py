@@ -22,7 +22,7 @@ def command(
     from runbook.cli import wiring
     from runbook.cli.answer import load_state
     from runbook.cli.clocks import time_of_run
-    from runbook.model.runstate import fold
+    from runbook.model.folding import fold
     from runbook.views import status as view
     from runbook.views.glance import Glance
 

@@ -9,10 +9,11 @@ from runbook.engine.history import Reckoning
 from runbook.engine.rehearsed import check_rehearsed
 from runbook.errors import Refused
 from runbook.journal import Draft, Lease, Rehearsal, Store
+from runbook.model.folding import fold
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan
 from runbook.model.ports import Clock, OutsideClient, World
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 
 

@@ -6,12 +6,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from runbook.engine.history import Reckoning
 from runbook.journal import Draft, Lease, Message
 from runbook.model.actions import Action, ActionKey, RunCommand
 from runbook.model.events import Event
+from runbook.model.folding import apply, check
 from runbook.model.kind import Kind
 from runbook.model.plan import Node, Plan, PlannedStep
 from runbook.model.ports import Clock, OutsideClient, World
@@ -140,7 +142,7 @@ class RunContext:
         self._answers: dict[str, list[Message]] = {}
         self._answers_mutex = threading.Lock()
         self._broken_screens: list[str] = []
-        lease.check = state.check
+        lease.check = partial(check, state)
         lease.on_commit = self._committed
 
     @property
@@ -170,7 +172,7 @@ class RunContext:
         self.append(Draft(kind, node=node, op=op, attempt=attempt, data=data))
 
     def _committed(self, event: Event) -> None:
-        self.state.apply(event)
+        apply(self.state, event)
         try:
             self.observer.on_event(event, self.state)
         except Exception as fault:  # noqa: BLE001 - a screen that breaks must not end a run

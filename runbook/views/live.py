@@ -15,6 +15,7 @@ from rich.text import Text
 from runbook.engine.context import Observer
 from runbook.engine.history import Reckoning
 from runbook.model.events import Event
+from runbook.model.folding import apply
 from runbook.model.runstate import RunState
 from runbook.views.consoles import ascii_only, plain_console
 from runbook.views.frame import compose
@@ -77,7 +78,7 @@ class LiveScreen(Observer):
         with self._mutex:
             self._heard_at = self._real_now()
             if self._state is not None and event.prev_hash == self._state.last_hash:
-                self._state.apply(event)
+                apply(self._state, event)
             elif self._state is None or event.seq > self._state.last_seq:
                 # The first event, or not the one that was to come: begin from the engine's own.
                 self._state = snapshot(state)

@@ -33,8 +33,9 @@ from runbook.engine.simulate.foretold import Came
 from runbook.engine.simulate.prediction import kept
 from runbook.errors import ExitCode
 from runbook.journal import Store, open_store
+from runbook.model.folding import fold
 from runbook.model.plan import Plan
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENOUGH = 0.8

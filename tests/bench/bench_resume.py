@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from runbook.journal import Draft, open_store
+from runbook.model.folding import fold
 from runbook.model.plan import Node, Plan, PlannedStep
-from runbook.model.runstate import fold
 from runbook.model.state import NodeState
 
 STEPS = 10_000

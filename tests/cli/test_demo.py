@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runbook.journal import open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.folding import fold
+from runbook.model.runstate import RunState
 from runbook.model.state import RunPhase
 from tests.cli.running import runbook
 from tests.sandbox.worlds import hurried

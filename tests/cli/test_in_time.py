@@ -15,7 +15,8 @@ import pytest
 
 from runbook.errors import ExitCode
 from runbook.journal import open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.folding import fold
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 from tests.cli.running import runbook
 from tests.cli.test_run import Place

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from runbook.journal import Store, open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.folding import fold
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 from tests.cli.running import command, environment, runbook
 

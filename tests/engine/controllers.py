@@ -22,8 +22,9 @@ from runbook.errors import Refused
 from runbook.journal import Draft, Lease, open_store
 from runbook.kinds import registry
 from runbook.model.events import Event
+from runbook.model.folding import fold
 from runbook.model.plan import Plan
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 from runbook.model.state import RunPhase
 from runbook.transports.clock import SystemClock
 from runbook.transports.world import TransportWorld

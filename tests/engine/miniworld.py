@@ -19,12 +19,12 @@ from runbook.errors import Errored
 from runbook.journal import Draft, Lease, Store
 from runbook.model.actions import Action, ActionKey, ActionResult, RunCommand
 from runbook.model.events import Event
+from runbook.model.folding import fold
 from runbook.model.inventory import Host
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.plan import Node, Plan, PlannedStep
 from runbook.model.ports import CommandResult, DnsReads, NetReads, Progress, Reads, Resolution
-from runbook.model.runstate import fold
 from runbook.model.state import RunPhase
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from runbook.journal import Draft, Store
 from runbook.journal.lock import RunLock, holder_of
 from runbook.model.actions import Action, ActionKey, AskOperator, RunCommand, WaitFor
 from runbook.model.events import Event
+from runbook.model.folding import apply, check
 from runbook.model.kind import Kind
 from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.plan import Check, Plan, PlannedStep
@@ -220,7 +222,7 @@ def test_an_impossible_event_never_becomes_durable(tmp_path: Path) -> None:
     ctx = lab.ctx
     assert ctx is not None
     lease = lab.store.acquire(lab.run_id, "ada")
-    lease.on_commit, lease.check = ctx.state.apply, ctx.state.check
+    lease.on_commit, lease.check = partial(apply, ctx.state), partial(check, ctx.state)
     before = len(lab.store.events(lab.run_id))
     with pytest.raises(IllegalTransition):
         lease.append([Draft("intent", "a", "do", 9, {})], ts=1.0)

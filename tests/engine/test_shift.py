@@ -21,8 +21,9 @@ from runbook.kinds import registry
 from runbook.loading import load_runbook
 from runbook.model.actions import Action, ActionKey, ActionResult
 from runbook.model.dns import RRset
+from runbook.model.folding import fold
 from runbook.model.ports import Progress
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 from runbook.planning import build_plan
 from runbook.transports.dns import DnsTransport

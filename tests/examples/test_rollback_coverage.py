@@ -18,7 +18,7 @@ from runbook.cli.stages import HURRY, Sandboxes
 from runbook.cli.wiring import load_plan
 from runbook.engine.coverage import Coverage, Outcome
 from runbook.journal import open_store
-from runbook.model.runstate import fold
+from runbook.model.folding import fold
 from runbook.model.state import NodeState, RunPhase
 
 ROOT = Path(__file__).parents[2] / "examples"

@@ -13,8 +13,9 @@ from runbook.engine.driver import Driven
 from runbook.journal import Store, open_store
 from runbook.model.actions import ActionResult, ChangeRecordSet
 from runbook.model.dns import Change, RRset, Zone
+from runbook.model.folding import fold
 from runbook.model.plan import Plan
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 from runbook.transports.clock import SystemClock
 from runbook.transports.dns import DnsTransport
 from tests.dns_lab import KEY

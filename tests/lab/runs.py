@@ -11,7 +11,8 @@ from typing import Any
 
 from runbook.journal import open_store
 from runbook.model.events import Event
-from runbook.model.runstate import NodeStatus, RunState, fold
+from runbook.model.folding import fold
+from runbook.model.runstate import NodeStatus, RunState
 from tests.lab.lab import MACHINES, Lab
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"

@@ -14,7 +14,8 @@ from runbook.cli.wiring import load_plan
 from runbook.engine.driver import Driven
 from runbook.errors import ExitCode
 from runbook.journal import open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.folding import fold
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
 from tests.lab.fleet import fleet
 from tests.lab.lab import Lab

@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event
 
 from runbook.journal import Store, open_store
-from runbook.model.runstate import RunState, fold
+from runbook.model.folding import fold
+from runbook.model.runstate import RunState
 from runbook.model.state import NodeState
 from tests.lab import postgres
 from tests.lab.customers import Request, outage, read

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.model.events import GENESIS, Event, canonical, event_hash
+from runbook.model.folding import fold
 from runbook.model.inventory import Host, Inventory
 from runbook.model.plan import Node, Plan, PlannedStep
 from runbook.model.runbook import Budget, Window
-from runbook.model.runstate import RunState, fold
+from runbook.model.runstate import RunState
 
 START = 1252731600.0
 """2009-09-12 01:00:00 in New York (EDT), the start of the window."""

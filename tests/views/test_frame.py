@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from runbook.engine.history import Expected, Reckoning
+from runbook.model.folding import apply
 from runbook.model.runbook import Budget, Probe
 from runbook.views.frame import compose, margin_style
 from runbook.views.glance import Glance, rows_to_show, snapshot
@@ -161,7 +162,7 @@ def test_a_snapshot_is_not_reached_by_later_events() -> None:
     count = len(told.events)
     told.intent("flip").add("note", "", text="later")
     for event in told.events[count:]:
-        state.apply(event)
+        apply(state, event)
     assert state.nodes["flip"].state.value == "started"
     assert copy.nodes["flip"].state.value == "pending"
     assert copy.notes == [] and copy.last_seq == count

@@ -6,6 +6,7 @@ import threading
 from rich.console import Console
 
 from runbook.engine.context import Observer
+from runbook.model.folding import apply
 from runbook.model.runstate import RunState
 from runbook.views.live import LiveScreen
 from runbook.views.plain import PlainScreen
@@ -25,7 +26,7 @@ def feed(shown: Observer, told: Story) -> None:
     """As the engine does: one state, changed in place, told of after each event."""
     state = RunState.empty(told.run_id, told.plan)
     for event in told.events:
-        state.apply(event)
+        apply(state, event)
         shown.on_event(event, state)
 
 
@@ -65,7 +66,7 @@ def test_joins_a_run_that_is_taken_up_again() -> None:
     state = RunState.empty(told.run_id, told.plan)
     shown = live(told, console())
     for i, event in enumerate(told.events):
-        state.apply(event)
+        apply(state, event)
         if i >= 40:
             shown.on_event(event, state)
     glance = shown.glance()
@@ -78,7 +79,7 @@ def test_a_missed_event_is_made_up_for() -> None:
     state = RunState.empty(told.run_id, told.plan)
     shown = live(told, console())
     for i, event in enumerate(told.events):
-        state.apply(event)
+        apply(state, event)
         if i % 3 != 1:
             shown.on_event(event, state)
     glance = shown.glance()
