@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from runbook.journal import Store, open_store
 from runbook.model.events import GENESIS
+from runbook.model.folding import apply
 from runbook.model.runstate import RunState
 from tests.lab.lab import Lab
 from tests.lab.names import PRIMARY, SECONDARY, TSIG
@@ -262,7 +263,7 @@ class Move:
         for event in self.store.events(
             self.run_id, after=known.last_seq, prev_hash=known.last_hash or GENESIS
         ):
-            known.apply(event)
+            apply(known, event)
         return known
 
     def answer(self) -> None:
