@@ -11,14 +11,19 @@ from runbook.model.ports import Reads
 
 FREEZING = ("CONFIG SET min-replicas-to-write 1000",)
 LEADING = ("REPLICAOF NO ONE",)
+_KEEPING = ("CONFIG REWRITE",)
 
 FAR_BEHIND = 16 * 2**20
 """Bytes: a replica that lacks more takes its time to catch up under a freeze."""
 
 
-def may(reads: Reads, name: str, what: str, commands: tuple[str, ...]) -> Need:
+def may(
+    reads: Reads, name: str, what: str, commands: tuple[str, ...], *, persist: bool = False
+) -> Need:
     """Whether our user's rules let a command through, as the server itself tells (``ACL DRYRUN``,
-    which executes nothing; from Redis 7 on)."""
+    which executes nothing; from Redis 7 on). ``persist``: and let it keep its configuration."""
+    if persist:
+        commands += _KEEPING
 
     def look() -> Seen:
         redis = server(reads, name, "redis")

@@ -57,6 +57,9 @@ class MysqlFreeze(_ReadOnly, Leased):
     sessions from writing. Only users with the right READ_ONLY ADMIN get past it: give it to none
     that the application uses. Undone exactly.
 
+    A server that is started again does what its configuration says: with `read_only = 1` there, on
+    both sides, a primary that has lost its power comes back closed.
+
     With `lease` there is a dead man's switch on the server's machine: when the controller has been
     silent for that long, writes come back by themselves. `mysql.promote` takes it away before it
     promotes, so it never acts afterwards.

@@ -19,6 +19,13 @@ PING = 14
 sends."""
 
 
+PERSIST = (
+    "True: the server's configuration file holds it, too (`CONFIG REWRITE`), so that no restart "
+    "forgets it."
+)
+_REWRITE = "CONFIG REWRITE"
+
+
 def role(redis: DatabaseReads) -> dict[str, Any]:
     """``role`` (primary or replica), ``of`` (whose, ``host port``), ``offset`` in the stream of
     replication. Raises Errored."""
@@ -57,12 +64,26 @@ def info(redis: DatabaseReads, section: str) -> dict[str, str]:
     return dict(line.partition(":")[::2] for line in told.split() if ":" in line)
 
 
-def execute(name: str, *commands: str) -> ExecuteSql:
+def execute(name: str, *commands: str, persist: bool = False) -> ExecuteSql:
+    """``persist``: the server's configuration file holds it afterwards. It is written before the
+    commands, too: where that is not possible, nothing was changed."""
+    if persist:
+        commands = (_REWRITE, *commands, _REWRITE)
     return ExecuteSql(database=name, statements=commands, idempotent=True)
 
 
-def demand(name: str, replicas: int) -> ExecuteSql:
-    return execute(name, f"CONFIG SET min-replicas-to-write {replicas}")
+def demand(name: str, replicas: int, *, persist: bool = False) -> ExecuteSql:
+    return execute(name, f"CONFIG SET min-replicas-to-write {replicas}", persist=persist)
+
+
+def refuse_without_file(redis: DatabaseReads) -> None:
+    """Raises Refused where a server was started without a configuration file."""
+    if not info(redis, "server").get("config_file"):
+        raise Refused(
+            f"{redis.database.name} runs without a configuration file: what is changed there would "
+            "be forgotten with its next start",
+            hint="start it with a file, or leave `persist` out",
+        )
 
 
 def place(database: Database) -> str:

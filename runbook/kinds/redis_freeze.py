@@ -10,7 +10,15 @@ from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds._redis_needs import FREEZING, may
 from runbook.kinds.needs_common import writes_turn
-from runbook.kinds.redis_common import NOBODY, cli, demand, demanded, role
+from runbook.kinds.redis_common import (
+    NOBODY,
+    PERSIST,
+    cli,
+    demand,
+    demanded,
+    refuse_without_file,
+    role,
+)
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
 from runbook.model.kind import Kind
@@ -27,12 +35,15 @@ class _Demand(Kind):
     estimate: ClassVar[float] = 0.2
 
     database: DatabaseName = Field(description="The server, as declared under `databases:`.")
+    persist: bool = Field(default=False, description=PERSIST)
 
     def databases(self) -> tuple[str, ...]:
         return (self.database,)
 
     def observe(self, reads: Reads) -> Observation:
         redis = server(reads, self.database, "redis")
+        if self.persist:
+            refuse_without_file(redis)
         return Observation(
             state={"demanded": demanded(redis)}, evidence={"role": role(redis)["role"]},
             at=reads.now(),
@@ -40,14 +51,15 @@ class _Demand(Kind):
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The right to `CONFIG SET min-replicas-to-write`, as `ACL DRYRUN` tells."""
-        return (may(reads, self.database, "switch writes off and on", FREEZING),)
+        return (may(reads, self.database, "switch writes off and on", FREEZING,
+                    persist=self.persist),)
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
         return writes_turn(self.database, refused=seen.state["demanded"] >= NOBODY)
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what was demanded before."""
-        return (demand(self.database, before.state["demanded"]),)
+        return (demand(self.database, before.state["demanded"], persist=self.persist),)
 
 
 class RedisFreeze(_Demand, Leased):
@@ -56,6 +68,9 @@ class RedisFreeze(_Demand, Leased):
     By demanding more replicas for a write (`min-replicas-to-write`) than anybody has: clients get
     `NOREPLICAS`. Unlike `CLIENT PAUSE` it does not end by itself in the middle of a move.
     Undone by what was demanded before.
+
+    A server that is started again is what its configuration file says. `persist` writes it there,
+    too; the undo does the same with what was before.
 
     With `lease` there is a dead man's switch on the server's machine: when the controller has been
     silent for that long, writes come back by themselves. `redis.promote` takes it away before it
@@ -79,13 +94,15 @@ class RedisFreeze(_Demand, Leased):
             raise Refused(f"{self.database} is a replica: it takes no writes anyway")
         if before.state["demanded"] >= NOBODY:
             return Planned(reason=f"already done: {self.database} refuses writes")
-        freeze = demand(self.database, NOBODY)
+        freeze = demand(self.database, NOBODY, persist=self.persist)
         if self.lease is None:
             return Planned(actions=(freeze,))
         command, env = cli(unpacked(before.evidence["database"]))
         # redis-cli ends with 0 also where the server refused.
         thaw = (f'[ "$({command} CONFIG SET min-replicas-to-write '
                 f'{before.state["demanded"]})" = OK ]')
+        if self.persist:
+            thaw += f' && [ "$({command} CONFIG REWRITE)" = OK ]'
         return Planned(actions=(*self.armed(before, thaw, env), freeze))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
@@ -114,7 +131,9 @@ class RedisThaw(_Demand):
     def plan(self, before: Observation) -> Planned:
         if before.state["demanded"] == self.replicas:
             return Planned(reason=f"already done: {self.database} takes writes")
-        return Planned(actions=(demand(self.database, self.replicas),))
+        return Planned(
+            actions=(demand(self.database, self.replicas, persist=self.persist),)
+        )
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         if after.evidence["role"] != "primary":

@@ -13,12 +13,14 @@ from runbook.kinds._redis_needs import LEADING, follows, may, same_version
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.redis_common import (
     NOBODY,
+    PERSIST,
     demand,
     demanded,
     execute,
     has_all,
     lacks,
     place,
+    refuse_without_file,
     role,
     wait_for_replica,
 )
@@ -113,6 +115,7 @@ class RedisPromote(Kind):
 
     database: DatabaseName = Field(description="The replica that shall be the primary.")
     old: DatabaseName = Field(description="The primary so far; frozen by now.")
+    persist: bool = Field(default=False, description=PERSIST)
 
     def databases(self) -> tuple[str, ...]:
         return (self.database, self.old)
@@ -120,6 +123,9 @@ class RedisPromote(Kind):
     def observe(self, reads: Reads) -> Observation:
         new = server(reads, self.database, "redis")
         old = server(reads, self.old, "redis")
+        if self.persist:
+            refuse_without_file(new)
+            refuse_without_file(old)
         one, other = role(new), role(old)
         evidence: dict[str, Any] = {
             "database": packed(new.database), "old": packed(old.database),
@@ -135,7 +141,7 @@ class RedisPromote(Kind):
         if seen is not None and seen.state["role"] == "primary":
             return ()
         return (
-            may(reads, self.database, "promote it", LEADING),
+            may(reads, self.database, "promote it", LEADING, persist=self.persist),
             same_version(reads, self.database, self.old),
             follows(reads, self.database, self.old),
         )
@@ -158,7 +164,7 @@ class RedisPromote(Kind):
                 "acknowledged writes would be lost",
                 hint="let it catch up first, with redis.catch_up",
             )
-        promote = execute(self.database, "REPLICAOF NO ONE")
+        promote = execute(self.database, "REPLICAOF NO ONE", persist=self.persist)
         if not seen["switch"]:
             return Planned(actions=(promote,))
         return Planned(actions=(disarm(unpacked(seen["old"]), seen["run"]), promote))
@@ -196,9 +202,9 @@ class RedisPromote(Kind):
             demand(new.name, NOBODY),
             execute(old.name, f"REPLICAOF {place(new)}"),
             wait_for_replica(new, old),
-            execute(old.name, "REPLICAOF NO ONE"),
+            execute(old.name, "REPLICAOF NO ONE", persist=self.persist),
             execute(new.name, f"REPLICAOF {place(old)}"),
-            demand(new.name, before.evidence["demanded"]),
+            demand(new.name, before.evidence["demanded"], persist=self.persist),
         )
 
 
@@ -221,12 +227,16 @@ class RedisRejoin(Kind):
 
     database: DatabaseName = Field(description="The server that shall follow.")
     primary: DatabaseName = Field(description="The server that it shall follow.")
+    persist: bool = Field(default=False, description=PERSIST)
 
     def databases(self) -> tuple[str, ...]:
         return (self.database, self.primary)
 
     def observe(self, reads: Reads) -> Observation:
-        own = role(server(reads, self.database, "redis"))
+        follower = server(reads, self.database, "redis")
+        if self.persist:
+            refuse_without_file(follower)
+        own = role(follower)
         leader = server(reads, self.primary, "redis")
         return Observation(
             state={"of": own["of"]}, at=reads.now(),
@@ -236,7 +246,8 @@ class RedisRejoin(Kind):
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The right to `REPLICAOF`, as `ACL DRYRUN` tells."""
-        return (may(reads, self.database, "make it follow another", LEADING),)
+        return (may(reads, self.database, "make it follow another", LEADING,
+                    persist=self.persist),)
 
     def plan(self, before: Observation) -> Planned:
         if before.state["of"] == before.evidence["place"]:
@@ -244,7 +255,8 @@ class RedisRejoin(Kind):
         if before.evidence["leader"] != "primary":
             raise Refused(f"{self.primary} is no primary: {self.database} would lose its data")
         return Planned(
-            actions=(execute(self.database, f"REPLICAOF {before.evidence['place']}"),)
+            actions=(execute(self.database, f"REPLICAOF {before.evidence['place']}",
+                             persist=self.persist),)
         )
 
     def verify(self, before: Observation, after: Observation) -> Verdict:

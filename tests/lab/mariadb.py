@@ -12,6 +12,23 @@ DATA = "/srv/mariadb"
 _ASK = "mariadb --no-defaults -u root -S /srv/mariadb/socket -N -B -e"
 
 
+def start(number: int, *, read_only: bool) -> str:
+    """A command that starts server ``number`` on its host."""
+    return f"""setsid runuser -u mysql -- mariadbd --no-defaults --datadir={DATA}/data \
+  --socket={DATA}/socket --pid-file={DATA}/pid --bind-address=0.0.0.0 --server-id={number} \
+  --log-bin=binlog --log-slave-updates --gtid-strict-mode=1 --skip-name-resolve \
+  --innodb-buffer-pool-size=16M --innodb-log-file-size=8M --read-only={int(read_only)} \
+  </dev/null >>{DATA}/log 2>&1 &
+"""
+
+
+def boot(host: str) -> str:
+    """For a host's `boot.d`: it starts the server that is there, and it takes no writes until
+    somebody says so, as it is done where there are two."""
+    number = (OLD, NEW).index(host) + 1
+    return f"if [ -e {DATA}/data/mysql ]; then {start(number, read_only=True)}fi\n"
+
+
 def make_pair(lab: Lab) -> None:
     """A primary on OLD with a replica on NEW."""
     for number, host in enumerate((OLD, NEW), 1):
@@ -19,11 +36,7 @@ def make_pair(lab: Lab) -> None:
 install -d -o mysql -m 755 {DATA}
 runuser -u mysql -- mariadb-install-db --no-defaults --datadir={DATA}/data \
   --auth-root-authentication-method=normal --skip-test-db >&2
-setsid runuser -u mysql -- mariadbd --no-defaults --datadir={DATA}/data --socket={DATA}/socket \
-  --pid-file={DATA}/pid --bind-address=0.0.0.0 --server-id={number} --log-bin=binlog \
-  --log-slave-updates --gtid-strict-mode=1 --skip-name-resolve --innodb-buffer-pool-size=16M \
-  --innodb-log-file-size=8M --read-only={number - 1} </dev/null >{DATA}/log 2>&1 &
-""")
+{start(number, read_only=host == NEW)}""")
     for host in (OLD, NEW):
         wait_for(f"MariaDB on {host}", lambda host=host: ask(lab, host, "SELECT 1") == "1\n")
     lab[OLD].run(f"""{_ASK} "

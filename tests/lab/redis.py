@@ -9,10 +9,12 @@ from tests.lab.processes import wait_for
 from tests.lab.switchover import NEW, OLD, PASSWORD, Writer
 
 
-def files() -> dict[str, dict[str, str]]:
-    """Both start at boot; the one on NEW follows the one on OLD."""
+def files(*, durable: bool = False) -> dict[str, dict[str, str]]:
+    """Both start at boot; the one on NEW follows the one on OLD. ``durable``: a restart loses no
+    write."""
     common = (f"bind 0.0.0.0\nport 6379\nrequirepass {PASSWORD}\nmasterauth {PASSWORD}\nsave \"\"\n"
-              "appendonly no\ndir /srv\nrepl-diskless-sync-delay 0\nlogfile /var/log/redis.log\n")
+              f"appendonly {'yes' if durable else 'no'}\ndir /srv\nrepl-diskless-sync-delay 0\n"
+              "logfile /var/log/redis.log\n")
     boot = "setsid redis-server /etc/redis-lab.conf </dev/null >/dev/null 2>&1 &\n"
     follow = f"replicaof {MACHINES[OLD]} 6379\n"
     return {

@@ -13,6 +13,7 @@ from tests.lab import redis as lab_redis
 from tests.lab import switchover
 from tests.lab.lab import MACHINES, Lab
 from tests.lab.needs import marks, without
+from tests.lab.processes import wait_for
 from tests.lab.redis import RedisWriter, ask, ids
 from tests.lab.runs import Runs
 from tests.lab.switchover import (
@@ -146,6 +147,35 @@ def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
     proof = "  - {id: proof, kind: writes.sentinel, with: {database: east, still: 300ms}}\n"
     a_freeze_is_proven(runs, FROZEN, proof)
     assert ask(pair, OLD, "exists", "runbook_sentinel") == "0\n"
+
+
+def test_what_is_kept_is_in_the_configuration_files_until_it_is_taken_back(
+    pair: Lab, runs: Runs
+) -> None:
+    def kept(host: str) -> list[str]:
+        lines = pair[host].run("cat /etc/redis-lab.conf").stdout.splitlines()
+        return sorted(line for line in lines if line.startswith(("replicaof", "min-replicas-to-w")))
+
+    code, _, text = runs.run(SWITCHOVER.replace("to: west", "to: west, persist: true"))
+    assert code == ExitCode.OK, text
+    assert kept(OLD) == ["min-replicas-to-write 1000", f"replicaof {MACHINES[NEW]} 6379"]
+    assert kept(NEW) == []
+    assert runs.rollback()[0] == ExitCode.ROLLED_BACK
+    assert kept(OLD) == ["min-replicas-to-write 0"]
+    assert kept(NEW) == ["min-replicas-to-write 0", f"replicaof {MACHINES[OLD]} 6379"]
+
+
+def test_nothing_can_be_kept_where_there_is_no_file(pair: Lab, runs: Runs) -> None:
+    pair[OLD].run(f"setsid redis-server --port 6380 --bind 0.0.0.0 --requirepass "
+                  f"{switchover.PASSWORD} </dev/null >/dev/null 2>&1 &")
+    wait_for("it answers", lambda: "PONG" in ask(pair, OLD, "-p", "6380", "ping"))
+    runs.head += f"  bare: {{engine: redis, host: {OLD}, port: 6380, password: db}}\n"
+    code, state, text = runs.run(
+        "  - {id: freeze, kind: redis.freeze, with: {database: bare, persist: true}}\n")
+    assert code == ExitCode.HELD, text
+    assert "runs without a configuration file" in state.nodes["freeze"].detail
+    assert ask(pair, OLD, "-p", "6380", "set", "a", "1") == "OK\n"
+    ask(pair, OLD, "-p", "6380", "shutdown", "nosave")
 
 
 def test_a_way_back_that_would_lose_keys_shows_them_and_waits_until_it_is_accepted(
