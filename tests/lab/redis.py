@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.lab.lab import MACHINES, Lab
 from tests.lab.processes import wait_for
@@ -50,8 +52,11 @@ def ids(lab: Lab, host: str) -> set[int]:
 class RedisWriter(Writer):
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab)
+        # A customer who is not answered goes to the other side, and tries no third time.
+        once = Retry(NoBackoff(), 0)
         self._servers = [
-            redis.Redis(host=MACHINES[host], password=PASSWORD, socket_timeout=2)
+            redis.Redis(host=MACHINES[host], password=PASSWORD, socket_timeout=2,
+                        socket_connect_timeout=1, retry=once)
             for host in (OLD, NEW)
         ]
 
