@@ -116,8 +116,9 @@ def _own(folder: Path, user: str) -> None:
 
 def _as(user: str, *command: str) -> None:
     prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-    subprocess.run([*(prefix if os.geteuid() == 0 else []), *command], check=True,
-                   capture_output=True, timeout=60)
+    done = subprocess.run([*(prefix if os.geteuid() == 0 else []), *command], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
 
 
 def _postgres(folder: Path) -> Server:
@@ -144,9 +145,16 @@ def _mysql(folder: Path) -> Server:
                      "GRANT ALL ON *.* TO mover@'%' WITH GRANT OPTION;\n"
                      "CREATE DATABASE IF NOT EXISTS shop;\n")
     first.chmod(0o644)
+    # A server that starts deletes every temporary table in its tmpdir, those of the other
+    # servers that use it, too: in /tmp the servers of two tests at once break each other.
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    _own(temporary, "mysql")
     _as("mysql", find("mariadb-install-db") or "mariadb-install-db", "--no-defaults",
-        f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db")
+        f"--datadir={data}", f"--tmpdir={temporary}",
+        "--auth-root-authentication-method=normal", "--skip-test-db")
     command = [find("mariadbd") or "mariadbd", "--no-defaults", f"--datadir={data}",
+               f"--tmpdir={temporary}",
                f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder}/socket",
                f"--pid-file={folder}/pid", f"--init-file={first}", "--log-bin", "--server-id=1",
                "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve"]
