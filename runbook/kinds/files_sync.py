@@ -8,17 +8,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from runbook.errors import Errored, RunbookError
-from runbook.kinds._files_scripts import (
-    Ends,
-    carry,
-    changed,
-    copy,
-    copy_keeping,
-    look,
-    put_back,
-    revert,
-    saved_in,
-)
+from runbook.kinds._files_back import carry, put_back, revert
+from runbook.kinds._files_copy import copy, copy_keeping
+from runbook.kinds._files_ends import Ends, saved_in
+from runbook.kinds._files_look import changed, look
 from runbook.kinds._rsync import SPOOL
 from runbook.kinds._shared import Duration, Plain, tail
 from runbook.kinds.files_common import COMPARE_TIMEOUT, TreesKind, complaint, is_remote, size
