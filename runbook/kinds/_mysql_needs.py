@@ -23,6 +23,10 @@ FROM information_schema.user_privileges
 WHERE grantee = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@',
   QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))"""
 
+_READ_ONLY = """\
+SELECT global_value, global_value_origin, global_value_path
+FROM information_schema.system_variables WHERE variable_name = 'READ_ONLY'"""
+
 
 def may(reads: Reads, name: str, what: str, wanted: tuple[tuple[str, ...], ...]) -> Need:
     """Whether our user has, of each group of global privileges, one."""
@@ -38,6 +42,29 @@ def may(reads: Reads, name: str, what: str, wanted: tuple[tuple[str, ...], ...])
     return need(
         f"{name} lets us {what}", look, made_by=(in_database(name), coming(name)),
         hint=f"GRANT {', '.join(group[0] for group in wanted)} ON *.* to the user",
+    )
+
+
+def stays_frozen(reads: Reads, name: str) -> Need:
+    """Whether a server that is started again refuses writes: ``SYSTEM_VARIABLES`` tells where a
+    value comes from, until a statement has set it."""
+
+    def look() -> Seen:
+        found = answer(server(reads, name, "mysql"), _READ_ONLY).rows
+        if not found:
+            return Seen(None, "it does not say where read_only comes from")
+        value, origin, path = (str(cell or "") for cell in found[0])
+        if origin == "SQL":
+            return Seen(None, "a statement has set read_only since it was started")
+        if value == "ON":
+            return Seen(True, f"read_only = 1 in {path or 'its start'}")
+        return Seen(False, f"read_only = 0 in {path}" if path else "its configuration has no "
+                    "read_only = 1: started again, it takes writes")
+
+    return need(
+        f"{name} starts closed, should it be restarted under the freeze", look, grave=False,
+        made_by=(in_database(name), coming(name)),
+        hint="[mariadbd] read_only = 1 in the configuration of both sides",
     )
 
 

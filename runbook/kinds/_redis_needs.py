@@ -45,6 +45,15 @@ def may(
     )
 
 
+def stays_frozen(name: str, *, persist: bool) -> Need:
+    """Whether a server that is started again refuses writes."""
+    return Need(
+        what=f"{name} starts closed, should it be restarted under the freeze", ok=persist,
+        seen="" if persist else "a freeze without `persist` is forgotten by a restart",
+        hint="" if persist else "persist: true, for each redis step of the move", grave=False,
+    )
+
+
 def same_version(reads: Reads, one: str, other: str) -> Need:
     """Of both sides; an older server cannot load what a newer one sends, on the way back either."""
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
-from runbook.kinds._mysql_needs import FREEZING, may
+from runbook.kinds._mysql_needs import FREEZING, may, stays_frozen
 from runbook.kinds.mysql_common import FREEZE, execute, on_machine, state
 from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
@@ -76,6 +76,11 @@ class MysqlFreeze(_ReadOnly, Leased):
         seen = super().observe(reads)
         more = self.leased(reads, reads.database(self.database).database)
         return seen.model_copy(update={"evidence": seen.evidence | more})
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The privileges RELOAD and READ_ONLY ADMIN (or SUPER); and whether a restart would open
+        what is frozen, which is a warning."""
+        return (*super().needs(reads, seen), stays_frozen(reads, self.database))
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":

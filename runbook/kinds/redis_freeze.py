@@ -8,7 +8,7 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
-from runbook.kinds._redis_needs import FREEZING, may
+from runbook.kinds._redis_needs import FREEZING, may, stays_frozen
 from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.redis_common import (
     NOBODY,
@@ -88,6 +88,11 @@ class RedisFreeze(_Demand, Leased):
         seen = super().observe(reads)
         more = self.leased(reads, reads.database(self.database).database)
         return seen.model_copy(update={"evidence": seen.evidence | more})
+
+    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
+        """The right to `CONFIG SET min-replicas-to-write`, as `ACL DRYRUN` tells; and `persist`,
+        without which a restart opens what is frozen, which is a warning."""
+        return (*super().needs(reads, seen), stays_frozen(self.database, persist=self.persist))
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":
