@@ -22,6 +22,7 @@ def command(
     from runbook.cli import wiring
     from runbook.cli.answer import load_state
     from runbook.cli.clocks import time_of_run
+    from runbook.cli.under_way import output_under_way
     from runbook.model.folding import fold
     from runbook.views import status as view
     from runbook.views.glance import Glance
@@ -31,10 +32,12 @@ def command(
     real = wiring.real_clock()
     first = load_state(store, run_id)
     known = wiring.reckoning(store, first.plan, level=first.level, leave_out=run_id)
+    folder = store.run_directory(run_id)
 
     def look() -> Glance:
         folded = load_state(store, run_id)
-        return Glance(folded, time_of_run(folded), real.now(), reckoning=known)
+        said = output_under_way(folded, folder) if store.holder(run_id) else ()
+        return Glance(folded, time_of_run(folded), real.now(), said, reckoning=known)
 
     if watch and not json:
         try:
@@ -48,17 +51,15 @@ def command(
 
         plan, events = store.load(run_id)
         folded = fold(run_id, plan, events)
+        held_by = store.holder(run_id)
         data = view.status_data(
-            folded, events, now=time_of_run(folded), held_by=store.holder(run_id),
-            reckoning=known,
+            folded, events, now=time_of_run(folded), held_by=held_by, reckoning=known,
+            output=output_under_way(folded, folder) if held_by else (),
         )
         typer.echo(dumps(data, ensure_ascii=False, indent=2))
         return
     seen = look()
-    view.print_status(
-        seen.state, now=seen.now, real_now=seen.real_now, held_by=store.holder(run_id),
-        reckoning=known,
-    )
+    view.print_status(seen, held_by=store.holder(run_id))
     others = [summary for summary in store.runs() if summary.run_id != run_id]
     if run is None and others:
         typer.echo("\nother runs:")

@@ -42,7 +42,7 @@ def compose(
     head += budgets[: max(1, room // 8)]
     foot = _footer(glance, width, room)
     least_output = min(len(glance.output), 3 if room < 28 else 5)
-    if height is None or not output:
+    if not output:
         least_output = 0
     fixed = len(head) + 1 + len(foot) + (least_output + 1 if least_output else 0)
     body = step_rows(

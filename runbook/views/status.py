@@ -32,12 +32,11 @@ _LOOK_EVERY = 1.0
 
 
 def print_status(
-    state: RunState, *, now: float, real_now: float, held_by: str | None,
-    reckoning: Reckoning | None = None, console: Console | None = None,
+    glance: Glance, *, held_by: str | None, console: Console | None = None
 ) -> None:
     """The whole run, every step, as it stands."""
     console = console or plain_console()
-    glance = Glance(state, now, real_now, reckoning=reckoning)
+    state = glance.state
     ascii_terminal = ascii_only(console)
     for line in compose(glance, console.width, None, ascii_only=ascii_terminal):
         console.print(line)
@@ -74,10 +73,11 @@ def print_runs(runs: Sequence[RunSummary], *, console: Console | None = None) ->
 
 def status_data(
     state: RunState, events: Sequence[Event], *, now: float, held_by: str | None,
-    reckoning: Reckoning | None = None,
+    reckoning: Reckoning | None = None, output: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """The status as JSON values: the report's own fields where they are the same, and the
-    clocks and open questions of this moment. Times are Unix seconds, durations seconds."""
+    clocks and open questions of this moment. Times are Unix seconds, durations seconds.
+    ``output``: (node, line), as in :class:`~runbook.views.glance.Glance`."""
     at = state.ended_at if state.ended_at is not None else now
     report = build_report(state, events, now=at)
     back = clock(state, at, reckoning)
@@ -101,6 +101,7 @@ def status_data(
         "hosts_done", "attempts", "detail",
     }
     data["steps"] = [step.model_dump(mode="json", include=keys) for step in report.steps]
+    data["output"] = [{"node": node, "line": line} for node, line in output]
     data["questions"] = [
         {
             "node": node.node, "question": node.question,

@@ -120,6 +120,24 @@ steps:
     assert note.read_text() == "mine\n"
 
 
+def test_any_terminal_sees_what_a_long_command_says(place: Place, tmp_path: Path) -> None:
+    place.write(LONG)
+    child = place.run()
+
+    def said() -> object:
+        return json.loads(runbook(tmp_path, "status", "--json").stdout)["output"]
+
+    place.until((tmp_path / "ledger").exists, child)
+    place.until(lambda: said() == [{"node": "long", "line": "line 3"}], child)
+    assert "long │ line 3" in runbook(tmp_path, "status").stdout
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert said() == [], "nobody hears what it says now"
+    (tmp_path / "go").touch()
+    runbook(tmp_path, "resume")
+    assert said() == []
+
+
 def test_a_killed_controller_is_resumed_and_learns_the_true_end(
     place: Place, tmp_path: Path
 ) -> None:

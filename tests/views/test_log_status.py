@@ -130,7 +130,7 @@ def test_status_data_is_json_and_says_how_to_answer() -> None:
 def test_status_shows_every_step_of_a_long_run() -> None:
     console = paper()
     told = story.many()
-    print_status(told.state, now=told.now, real_now=told.now, held_by=None, console=console)
+    print_status(Glance(told.state, told.now, told.now), held_by=None, console=console)
     text = text_of(console)
     assert "step-000" in text and "step-199" in text
     assert "no controller holds this run: go on with runbook resume" in text
