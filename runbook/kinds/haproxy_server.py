@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -34,8 +34,9 @@ class HaproxyServer(Kind):
     that are open to it, which would hang where it was fenced. With `grace` they are given that
     long to end by themselves first, while no new ones come; on the way back too, where that
     leads to `maint`. `servers` changes several with one command: what one gives up another one
-    takes. The state is gone when HAProxy is restarted; write it into its configuration too, where
-    the move is to stay.
+    takes. A server that is `ready` must also take requests: one that its health check finds down,
+    or whose weight is 0, fails the step. The state is gone when HAProxy is restarted; write it into
+    its configuration too, where the move is to stay.
 
     Undone by the state it had.
     """
@@ -95,20 +96,23 @@ class HaproxyServer(Kind):
                 hint="is HAProxy running, may this user use its socket, is socat there?",
             )
         found: dict[str, str] = {}
+        idle: dict[str, str] = {}
         for line in done.stdout.splitlines():
             fields = line.split()
-            # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state …; of the last
-            # 0x01 is forced maintenance, 0x08 forced drain (management guide, section 9.3).
-            if len(fields) > 6 and fields[1] == self.backend and fields[3] in self._wanted:
-                bits = int(fields[6])
-                found[fields[3]] = "maint" if bits & 1 else "drain" if bits & 8 else "ready"
+            # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight
+            # srv_iweight srv_time_since_last_change srv_check_status srv_check_result
+            # srv_check_health srv_check_state … (management guide, section 9.3).
+            if len(fields) > 13 and fields[1] == self.backend and fields[3] in self._wanted:
+                found[fields[3]] = _admin_state(int(fields[6]))
+                if why := _takes_none(fields):
+                    idle[fields[3]] = why
         missing = [name for name in self._wanted if name not in found]
         if missing:
             raise Refused(
                 f"HAProxy has no server {self.backend}/{missing[0]}",
                 hint=done.stdout.strip()[:200] or "see `show servers state`",
             )
-        return Observation(state=found, evidence=whose(reads), at=reads.now())
+        return Observation(state=found, evidence={**whose(reads), "idle": idle}, at=reads.now())
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """A runtime socket of level admin, and socat or nc to speak to it."""
@@ -137,8 +141,11 @@ class HaproxyServer(Kind):
         return Planned(actions=(self._set(before, changes),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
+        idle = after.evidence.get("idle", {})
         return Verdict(
-            ok=all(after.state[n] == s for n, s in self._wanted.items()), seen=self._words(after)
+            ok=all(after.state[n] == s and not (s == "ready" and n in idle)
+                   for n, s in self._wanted.items()),
+            seen=self._words(after),
         )
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
@@ -148,7 +155,12 @@ class HaproxyServer(Kind):
         return (self._set(before, changes),) if changes else ()
 
     def _words(self, seen: Observation) -> str:
-        return ", ".join(f"{self.backend}/{n} is {seen.state[n]}" for n in self._wanted)
+        idle = seen.evidence.get("idle", {})
+        return ", ".join(
+            f"{self.backend}/{n} is {seen.state[n]}"
+            + (f", but {idle[n]}" if n in idle and seen.state[n] == "ready" else "")
+            for n in self._wanted
+        )
 
     def _set(self, before: Observation, changes: Mapping[str, str]) -> RunCommand:
         # One connection takes several commands with `;`.
@@ -188,6 +200,25 @@ class HaproxyServer(Kind):
 
     def estimated_undo(self) -> float:
         return self.estimate + (self.grace if self.state == "ready" else 0.0)
+
+
+def _admin_state(bits: int) -> State:
+    """0x01 is forced maintenance, 0x08 forced drain."""
+    return "maint" if bits & 1 else "drain" if bits & 8 else "ready"
+
+
+def _takes_none(fields: Sequence[str]) -> str:
+    """Why a server would take no requests though it is ready; "": it takes some.
+
+    Operational states 1 and 2 are starting (`slowstart`) and running. One that leaves `maint`
+    counts as running before it was looked at: so a check that is enabled (0x04) must have a result,
+    and none that is FAILED (2)."""
+    running, weight, result, check = fields[5], fields[7], fields[11], int(fields[13])
+    if running not in {"1", "2"} or (check & 4 and result == "2"):
+        return "its health check finds it down"
+    if check & 4 and result == "0":
+        return "its health check has not passed yet"
+    return "its weight is 0" if weight == "0" else ""
 
 
 def _quoted(text: str) -> str:

@@ -34,10 +34,16 @@ class _Pool(Kind):
         return (self.console,)
 
     def observe(self, reads: Reads) -> Observation:
-        shown = answer(reads.database(self.console), "SHOW DATABASES").dicts()
+        console = reads.database(self.console)
+        shown = answer(console, "SHOW DATABASES").dicts()
         found = next((row for row in shown if row["name"] == self.pool), None)
         paused = None if found is None else bool(int(found["paused"]))
-        return Observation(state={"paused": paused}, at=reads.now())
+        # A pause counts as one from its first moment, while transactions are still under way.
+        active = sum(int(row["sv_active"]) for row in answer(console, "SHOW POOLS").dicts()
+                     if row["database"] == self.pool)
+        return Observation(
+            state={"paused": paused}, evidence={"active": active}, at=reads.now()
+        )
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """A user of the console among its `admin_users`, and a pool that pools by transaction."""
@@ -122,9 +128,15 @@ class PgbouncerPause(_Pool):
 """
 
     def plan(self, before: Observation) -> Planned:
+        if before.state["paused"] and before.evidence["active"]:
+            # Somebody's pause still waits, and who pauses again waits with it.
+            return Planned(actions=(self._execute("PAUSE"),))
         return self._planned(before, True)
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
+        active = after.evidence["active"]
+        if after.state["paused"] and active:
+            return Verdict(ok=False, seen=f"{active} transactions in {self.pool} are under way")
         return self._verdict(after, True)
 
 

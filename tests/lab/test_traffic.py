@@ -34,6 +34,10 @@ frontend web
 backend app
   server east 198.51.100.10:22 weight 1
   server west 203.0.113.10:22 weight 1
+backend checked
+  server up 203.0.113.10:22 check inter 100ms fall 3 disabled
+  server down 203.0.113.10:9 check inter 100ms fall 3 disabled
+  server idle 203.0.113.10:22 weight 0 disabled
 """
 POOLER = """\
 [databases]
@@ -127,6 +131,23 @@ def test_several_servers_change_with_one_command(pair: Lab, runs: Runs) -> None:
     pair[OLD].run("echo 'set server app/west state ready' | socat - /run/haproxy.sock")
 
 
+@pytest.mark.parametrize(("server", "why"), [
+    ("up", ""), ("down", "its health check finds it down"), ("idle", "its weight is 0"),
+])
+def test_a_server_that_is_ready_takes_requests(
+    pair: Lab, runs: Runs, server: str, why: str
+) -> None:
+    """It counts as running from the moment it leaves maintenance, before anybody looked at it."""
+    code, _, text = runs.run(
+        f"  - {{id: in, kind: haproxy.server, hosts: east-web, poll: {{every: 50ms, timeout: 1s}},"
+        f" with: {{backend: checked, server: {server}, state: ready,"
+        " socket: /run/haproxy.sock}}\n"
+    )
+    assert code == (ExitCode.HELD if why else ExitCode.OK), text
+    assert f"checked/{server} is ready" + (f", but {why}" if why else "") in text
+    runs.rollback()
+
+
 def test_a_server_that_is_not_there(pair: Lab, runs: Runs) -> None:
     code, _, text = runs.run(
         "  - {id: out, kind: haproxy.server, hosts: east-web, with: {backend: app, server: north, "
@@ -205,3 +226,29 @@ def test_clients_are_held_and_none_fails(pair: Lab, runs: Runs) -> None:
     assert (code, state.phase) == (ExitCode.ROLLED_BACK, RunPhase.ROLLED_BACK), text
     assert waiting.wait(10) == 0
     assert pair[OLD].run(count).stdout == "2\n"
+
+
+@without("pgbouncer")
+def test_a_pause_of_somebody_that_still_waits_is_none(pair: Lab, runs: Runs) -> None:
+    """PgBouncer says paused from the first moment of a pause, while a transaction goes on."""
+    through = [f"{postgres.programs()}/psql", "-q", "-h", "203.0.113.10", "-p", "6432"]
+    pair[OLD].run(f"{postgres.programs()}/psql -h {postgres.SOCKETS} -U postgres -q -c "
+                  "'CREATE TABLE late (id int); GRANT ALL ON late TO app'")
+    runs.head += "  pool: {engine: pgbouncer, host: west-web, user: postgres}\n"
+    pools = f"{through[0]} -h 203.0.113.10 -p 6432 -U postgres pgbouncer -At -c"
+    writing = pair.start("client", *through, "-U", "app", "shop", "-c",
+                         "BEGIN; INSERT INTO late VALUES (1); SELECT pg_sleep(3); COMMIT")
+    wait_for("a transaction", lambda: "shop|app|1|0|0|1|" in pair[NEW].run(
+        f"{pools} 'SHOW POOLS' | cut -d'|' -f1-4,6,7 | sed 's/$/|/'").stdout)
+    pausing = pair.start("client", *through, "-U", "postgres", "pgbouncer", "-c", "PAUSE shop")
+    wait_for("a pause", lambda: "shop" in pair[NEW].run(
+        f"{pools} 'SHOW DATABASES' | grep '^shop|.*|1|0$'", check=False).stdout)
+    code, state, text = runs.run(
+        "  - {id: hold, kind: pgbouncer.pause, with: {console: pool, pool: shop}}\n"
+    )
+    seen = pair[OLD].run(f"{postgres.programs()}/psql -h {postgres.SOCKETS} -U postgres -At -c "
+                         "'TABLE late'").stdout
+    assert (code, state.phase, seen) == (ExitCode.OK, RunPhase.DONE, "1\n"), text
+    assert "already done" not in text
+    assert (writing.wait(10), pausing.wait(10)) == (0, 0)
+    pair[NEW].run(f"{pools} 'RESUME shop'")
