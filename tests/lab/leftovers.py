@@ -7,6 +7,7 @@ id in their command line).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -119,9 +120,16 @@ def remove(lab_id: str) -> None:
     assert not remains(lab_id), remains(lab_id)
 
 
+def lock() -> Path:
+    """Locked (flock(2)) by who sweeps: two at once would take things from under each other."""
+    return base() / "rblab.lock"
+
+
 def sweep() -> list[str]:
     """Remove every lab whose process is dead; their ids. Kept ones stay."""
-    dead = [lab for lab in labs() if not owned(lab) and not kept(lab)]
-    for lab in dead:
-        remove(lab)
-    return dead
+    with lock().open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        dead = [lab for lab in labs() if not owned(lab) and not kept(lab)]
+        for lab in dead:
+            remove(lab)
+        return dead

@@ -209,9 +209,10 @@ def test_it_opens_fast_and_leaves_nothing() -> None:
 
 
 _KILLED = """
-import os, signal, sys
+import fcntl, os, signal, sys
 from tests.lab.lab import Lab
 lab = Lab.open()
+fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX)
 lab.delay("east", 20)
 lab.start("control", "sleep", "300")
 print(lab.id, flush=True)
@@ -221,13 +222,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_what_a_killed_test_left_is_found_and_removed() -> None:
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False, cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    dead = done.stdout.strip()
-    assert len(leftovers.remains(dead)) > 40
+    # The lock is of the open file, which both have: no other test sweeps before we have looked.
+    with leftovers.lock().open("w") as lock:
+        done = subprocess.run(
+            [sys.executable, "-c", _KILLED, str(lock.fileno())], capture_output=True, text=True,
+            check=False, cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
+            pass_fds=[lock.fileno()],
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        dead = done.stdout.strip()
+        assert len(leftovers.remains(dead)) > 40
     with Lab.open() as other:
         assert leftovers.remains(dead) == [], "opening a lab sweeps dead ones"
         assert leftovers.owned(other.id)

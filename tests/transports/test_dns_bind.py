@@ -73,7 +73,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         )
     try:
         end = time.monotonic() + 15
-        while "running" not in log.read_text():
+        # Its first line says "running as", before it listens.
+        while not any(line.endswith(" running") for line in log.read_text().splitlines()):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             threading.Event().wait(0.05)
