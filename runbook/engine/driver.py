@@ -21,6 +21,7 @@ from runbook.engine.limits import next_limit, overruns
 from runbook.engine.many import nodes_named, what_failed
 from runbook.engine.mishaps import words
 from runbook.engine.outputs import given_outputs
+from runbook.engine.perform import some_took_effect
 from runbook.engine.probing import probes
 from runbook.engine.rollback import begin_rollback, run_rollback
 from runbook.engine.steps import StepOutcome, finished, run_step
@@ -314,7 +315,8 @@ class _Driver:
         ctx.append(Draft("decision", node=message.node, data=said), *effect, taken=(message.id,))
         if turn is not None:
             self._decide(turn)
-        not_done = message.verb == "resolve" and any(d.kind == "errored" for d in effect)
+        not_done = message.verb == "resolve" and any(
+            d.op == "do" and d.kind in {"errored", "failed"} for d in effect)
         if message.verb == "retry" or not_done:
             ctx.fresh_tries.add(message.node)
 
@@ -351,7 +353,9 @@ class _Driver:
                 return (Draft("done" if done else "rollback_failed", node, "undo",
                               status.undo_attempt, how),)
             if status.unsettled:
-                return (Draft("done" if done else "errored", node, "do", number, how),)
+                # What came before the action in doubt is there, and is to be taken back.
+                undone = "failed" if some_took_effect(status) else "errored"
+                return (Draft("done" if done else undone, node, "do", number, how),)
         return (Draft("note", node, data={
             "text": f"{message.verb} by {message.who} came too late: {node} is {status.state}"}),)
 

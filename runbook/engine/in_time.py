@@ -85,12 +85,18 @@ def window_steps(plan: Plan) -> frozenset[str]:
 
 
 def bound(state: RunState) -> bool:
-    """Whether the way back still has to fit the window: there is one, it was not over when the run
-    started, its steps are not all done, and no point of no return is passed."""
-    window = state.plan.window
-    if window is None or state.rolling_back or (state.started_at or 0.0) > window.end:
+    """Whether the way back still has to fit the window: it has to hold, and no point of no return
+    is passed."""
+    if state.rolling_back or not window_holds(state):
         return False
-    if any(s.point_of_no_return and needs_undo(state, s.id) for s in state.plan.steps):
+    return not any(s.point_of_no_return and needs_undo(state, s.id) for s in state.plan.steps)
+
+
+def window_holds(state: RunState) -> bool:
+    """Whether the run still has to keep its window: there is one, it was not over when the run
+    started, and not all of its steps are done."""
+    window = state.plan.window
+    if window is None or (state.started_at or 0.0) > window.end:
         return False
     inside = window_steps(state.plan)
     return any(name in inside and not _over(state, name) for name in state.plan.by_id)
@@ -199,7 +205,7 @@ def may_start(ctx: RunContext, step: PlannedStep) -> str:
 
 def _ask(ctx: RunContext, step: PlannedStep, found: Outlook, record: Mapping[str, Any]) -> str:
     zone = ctx.plan.window.timezone if ctx.plan.window else "UTC"
-    node = next(n.id for n in step.nodes if not ctx.status(n.id).intended)
+    node = next(n.id for n in step.nodes if not ctx.status(n.id).begun)
     until = time_at(float(record["until"]), zone)
     question = (
         f"{step.id} is refused: after it, going back would end outside the window. "

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from runbook.engine.backout import backout_time, clock, safety
 from runbook.engine.history import Reckoning
-from runbook.engine.in_time import acts, bound, far_from
+from runbook.engine.in_time import acts, bound, far_from, window_holds
 from runbook.engine.timing import read_budget
 from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
-from runbook.model.runstate import ProbeSummary, RunState
+from runbook.model.runstate import WAY_BACK, WINDOW, ProbeSummary, RunState
 
 _A_LITTLE = 0.001
-WAY_BACK = "way back"
-"""Name of the limit that is passed when going back has to begin now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +33,9 @@ def overruns(
     plan: Plan, state: RunState, now: float, *, reckoning: Reckoning | None = None,
     probes: Mapping[str, ProbeSummary] | None = None,
 ) -> list[Overrun]:
-    """Limits passed and not yet in ``state.breaches``. ``probes``: what the probes of budgets know
+    """Limits passed and not told yet (``state.told``). ``probes``: what the probes of budgets know
     now, where that is more than the journal does."""
-    told = {breach.what for breach in state.breaches}
+    told = state.told
     found = []
     for budget in plan.budgets:
         if budget.name in told:
@@ -54,13 +52,13 @@ def overruns(
     if window is not None:
         if WAY_BACK not in told:
             found += _way_back(plan, state, now, reckoning or Reckoning())
-        if "window" not in told and now > window.end:
+        if WINDOW not in told and now > window.end and window_holds(state):
             # In staging the window was moved to now: that it overran is told, and is no reason to
             # turn back.
             moved = state.level == "staging" and not acts(plan, state.level)
             told_only = moved or state.accepted_until is not None
             found.append(Overrun(
-                "window", window.duration, now - window.start,
+                WINDOW, window.duration, now - window.start,
                 "warn" if told_only else plan.policy.on_breach, "window overran its limit"))
     return found
 
@@ -70,7 +68,7 @@ def next_limit(
 ) -> float | None:
     """The next moment at which :func:`overruns` would find one more, were nothing else to happen
     until then; None where time alone passes no limit."""
-    told = {breach.what for breach in state.breaches}
+    told = state.told
     moments = []
     for budget in plan.budgets:
         if budget.probe is None and budget.name not in told:
@@ -82,7 +80,7 @@ def next_limit(
         back = backout_time(state, reckoning)
         if WAY_BACK not in told and back and state.accepted_until is None and bound(state):
             moments.append(window.end - back - safety(state.plan, back))
-        if "window" not in told:
+        if WINDOW not in told and window_holds(state):
             moments.append(window.end)
     # Some of them are passed only when they are over, by as little as there is.
     return min((moment + _A_LITTLE for moment in moments if moment + _A_LITTLE > now), default=None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runbook.engine.actions_json import to_json
+from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import run_checks
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.gates import ask_people
@@ -32,6 +32,7 @@ from runbook.model.actions import (
 )
 from runbook.model.plan import PlannedStep
 from runbook.model.ports import Resolution
+from runbook.model.runstate import NodeStatus
 
 NO_EFFECT = WaitFor | AskOperator | Confirm | Notify
 """Actions that change nothing of what a step is about."""
@@ -156,6 +157,12 @@ def quiesce(
             )
         begun = True
     return begun
+
+
+def some_took_effect(status: NodeStatus) -> bool:
+    """Of a node in doubt: whether an action before the one in doubt has changed something."""
+    return any(not isinstance(one, NO_EFFECT)
+               for one in actions_from_json(status.actions[:status.doubtful]))
 
 
 def _may_repeat(action: Action) -> bool:

@@ -45,7 +45,7 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
     if not todo:
         return _outcome(ctx, step)
     try:
-        if step.when is not None and not any(ctx.status(n.id).intended for n in step.nodes):
+        if step.when is not None and not any(ctx.status(n.id).begun for n in step.nodes):
             try:
                 wanted = condition_holds(ctx, step)
             except TemplateFault as fault:
@@ -61,7 +61,7 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
         for moment in (step.at, step.not_before):
             if moment is not None and not ctx.clock.wait(moment, ctx.halt):
                 return StepOutcome.STOPPED
-        if not any(ctx.status(n.id).intended for n in step.nodes):
+        if not any(ctx.status(n.id).begun for n in step.nodes):
             _while_paused(ctx)
             why = may_start(ctx, step)
             if why:
@@ -86,7 +86,7 @@ def _soak(ctx: RunContext, step: PlannedStep, left: set[str]) -> None:
     controller did it."""
     ends = [ended for n in step.nodes
             if n.id not in left and (ended := ctx.status(n.id).ended_at) is not None]
-    begun = any(ctx.status(name).intended for name in left)
+    begun = any(ctx.status(name).begun for name in left)
     if step.soak and ends and not begun and not ctx.clock.wait(max(ends) + step.soak, ctx.halt):
         raise Stopping
 

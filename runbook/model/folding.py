@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from runbook.model.events import Event
 from runbook.model.plan import Plan
 from runbook.model.runstate import (
+    WAY_BACK,
+    WINDOW,
     Amendment,
     Breach,
     Decision,
@@ -173,6 +175,7 @@ def _errored(run: RunState, e: Event) -> None:
 
 
 def _in_doubt(run: RunState, e: Event) -> None:
+    run.nodes[e.node].doubtful = int(e.data.get("index", 0))
     _end(run, e, NodeState.IN_DOUBT, str(e.data.get("error", "")))
 
 
@@ -208,13 +211,24 @@ def _amended(run: RunState, e: Event) -> None:
         e.seq, e.ts, str(d.get("who", "")), str(d.get("why", "")), run.plan.digest,
         str(d["digest"]), tuple(map(str, d.get("changes", ()))),
     ))
-    run.plan = Plan.model_validate(d["plan"])
+    before, run.plan = run.plan, Plan.model_validate(d["plan"])
+    run.told &= _same_limits(before, run.plan)
+    if before.window != run.plan.window:
+        # What was accepted was to be late by the old one.
+        run.accepted_until = None
     known = {**run.retired, **run.nodes}
     run.nodes = {name: known.get(name) or NodeStatus(name) for name in run.plan.nodes}
     run.retired = {name: status for name, status in known.items() if name not in run.nodes}
     for node in run.nodes.values():
         # Who approved has approved the plan as it was: what is still open is asked anew.
         node.question, node.asked = "", {}
+
+
+def _same_limits(before: Plan, after: Plan) -> frozenset[str]:
+    """Names of limits that an amendment left alone. Those that are no budget's are the window's."""
+    budgets = {budget.name: budget for budget in before.budgets}
+    same = {budget.name for budget in after.budgets if budgets.get(budget.name) == budget}
+    return frozenset(same | ({WINDOW, WAY_BACK} if before.window == after.window else set()))
 
 
 def _paused(run: RunState, e: Event) -> None:
@@ -286,6 +300,7 @@ def _breach(run: RunState, e: Event) -> None:
         Breach(e.ts, str(d["what"]), float(d["limit"]), float(d["measured"]), str(d["action"]),
                str(d.get("detail", "")))
     )
+    run.told |= {str(d["what"])}
     if d["action"] in {"rollback", "hold"} and run.owed is None and not run.rolling_back:
         run.owed = {
             "what": d["action"], "why": str(d.get("why") or f"{d['what']} overran its limit"),

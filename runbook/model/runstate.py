@@ -10,6 +10,11 @@ from typing import Any
 from runbook.model.plan import Plan
 from runbook.model.state import NodeState, RunPhase
 
+WINDOW = "window"
+"""Name of the limit that is passed when the window is over."""
+WAY_BACK = "way back"
+"""Name of the limit that is passed when going back has to begin now."""
+
 
 @dataclass(slots=True)
 class NodeStatus:
@@ -51,6 +56,8 @@ class NodeStatus:
     """An intent exists that did not end as *errored*: effects may have happened."""
     intended_before: bool = False
     """The same, as it was before the latest intent."""
+    doubtful: int = 0
+    """Where the outcome of an action is not known: its place in ``actions``."""
     unsettled: bool = False
     """Nobody knows yet what came of the latest intent of the doing: it may be at work now."""
     undo_unsettled: bool = False
@@ -66,6 +73,11 @@ class NodeStatus:
     asked: Mapping[str, Any] = field(default_factory=dict)
     """Data of the open question: roles, quorum, …"""
     last_hash: str = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has set about its work since it was last taken back."""
+        return self.intended and self.state is not NodeState.ROLLED_BACK
 
 
 @dataclass(slots=True)
@@ -198,6 +210,8 @@ class RunState:
     """Nodes that an amendment took out of the plan: one that comes back goes on counting its
     attempts where it was."""
     breaches: list[Breach] = field(default_factory=list)
+    told: frozenset[str] = frozenset()
+    """Names of limits that are reported as passed, and are what they were then."""
     lateness: list[Lateness] = field(default_factory=list)
     accepted_until: float | None = None
     """Somebody has accepted, by name, that the way back ends up to then, outside the window."""

@@ -12,7 +12,7 @@ from runbook.engine.context import ANSWER_LOOK_EVERY, Observer, RunContext
 from runbook.engine.driver import Driven
 from runbook.engine.history import Expected, Reckoning
 from runbook.engine.in_time import latest_back, outlook, window_steps
-from runbook.engine.limits import overruns
+from runbook.engine.limits import next_limit, overruns
 from runbook.errors import ExitCode
 from runbook.kinds.wait import Wait
 from runbook.model.events import Event
@@ -193,6 +193,37 @@ def test_a_run_that_was_started_after_its_window_is_not_bound() -> None:
     plan = _plan(*LATE)
     state = Story(plan, start=START + 200).state
     assert outlook(state, plan.by_id["a"], START + 200, Reckoning()) is None
+    assert overruns(plan, state, START + 201) == []
+    assert next_limit(plan, state, START + 201) is None
+
+
+def test_a_move_that_is_done_is_not_taken_back_for_what_comes_after_the_window() -> None:
+    plan = _plan(told_step("move"), told_step("care", "move", at=START + 3600))
+    under_way = Story(plan, start=START)
+    assert next_limit(plan, under_way.state, START + 1) == pytest.approx(START + 100, abs=0.01)
+    assert [one.what for one in overruns(plan, under_way.state, START + 101)] == ["window"]
+    moved = under_way.do("move", 50.0)
+    assert overruns(plan, moved.state, START + 101) == []
+    assert next_limit(plan, moved.state, START + 51) is None
+
+
+def test_a_window_that_was_amended_is_watched_anew() -> None:
+    plan = _plan(told_step("a"), told_step("b", "a"))
+    told = Story(plan, start=START).do("a", 50.0).wait(51.0)
+    told.add("breach", what="window", limit=100.0, measured=101.0, action="hold")
+    told.add("late", step="b", action="accepted", busy=0, takes=1, takes_by="", back=1, back_by="",
+             safety=0, back_at=START, over=1, until=START + 400, who="ada", why="nearly")
+    assert overruns(plan, told.state, START + 301) == []
+    same = plan.model_copy(update={"title": "another word"})
+    told.add("amended", plan=same.model_dump(mode="json"), digest="d", who="ada", why="")
+    assert overruns(same, told.state, START + 301) == []
+    assert told.state.accepted_until == START + 400
+    longer = _plan(*plan.steps, window=300.0)
+    told.add("amended", plan=longer.model_dump(mode="json"), digest="e", who="ada", why="")
+    state = told.state
+    assert state.accepted_until is None, "it was to be late by the old one"
+    assert [one.what for one in overruns(longer, state, START + 301)] == ["way back", "window"]
+    assert [one.what for one in state.breaches] == ["window"], "what was told stays told"
 
 
 def test_the_latest_moment_of_being_back_looks_at_all_that_is_still_to_come() -> None:

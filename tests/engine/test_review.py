@@ -19,7 +19,14 @@ from runbook.engine.graph_runner import GraphRunner
 from runbook.errors import Errored, ExitCode, HeldByOther, JournalFault
 from runbook.journal import Draft, Store
 from runbook.journal.lock import RunLock, holder_of
-from runbook.model.actions import Action, ActionKey, AskOperator, RunCommand, WaitFor
+from runbook.model.actions import (
+    Action,
+    ActionKey,
+    ActionResult,
+    AskOperator,
+    RunCommand,
+    WaitFor,
+)
 from runbook.model.events import Event
 from runbook.model.folding import apply, check
 from runbook.model.kind import Kind
@@ -505,6 +512,78 @@ def test_what_a_person_says_was_not_done_is_not_undone(
     assert driven is not None
     assert driven.exit_code is ExitCode.ROLLED_BACK
     assert "un-b" not in scripts(lab)
+
+
+class Both(Kind):
+    """Two effects in one intent, with a wait between them where ``staged``."""
+
+    name: ClassVar[str] = "both"
+    example: ClassVar[str] = ""
+
+    staged: bool = False
+
+    def observe(self, reads: Reads) -> Observation:
+        return Observation(state={key: reads.here.query(key).stdout for key in "xy"})
+
+    def plan(self, before: Observation) -> Planned:
+        first, last = (RunCommand(host=None, script=f"set {key}=1") for key in "xy")
+        between = (WaitFor(until=0.0, why="hold"),) if self.staged else ()
+        return Planned(actions=(first, *between, last))
+
+    def verify(self, before: Observation, after: Observation) -> Verdict:
+        return Verdict(ok=after.state == {"x": "1", "y": "1"}, seen=str(after.state))
+
+    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
+        return tuple(RunCommand(host=None, script=f"set {key}={before.state[key]}")
+                     for key in "yx")
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_what_took_effect_before_the_action_in_doubt_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, staged: bool
+) -> None:
+    """That the action in doubt was not done says nothing of those before it."""
+    lab = Lab(tmp_path, Plan(runbook="both", steps=(
+        step("t", "both", args={"staged": staged}, on_failure="hold"),)), {"x": "0", "y": "0"})
+    kinds = {**KINDS, "both": Both}
+    perform = MiniWorld.perform
+
+    def broken(self: MiniWorld, action: Action, key: ActionKey, progress: Any) -> ActionResult:
+        if getattr(action, "script", "") == "set y=1":
+            raise RuntimeError("the link is gone")
+        return perform(self, action, key, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MiniWorld, "perform", broken)
+        driven = lab.drive(kinds=kinds)
+    assert driven is not None
+    assert driven.exit_code is ExitCode.IN_DOUBT and lab.outside.values == {"x": "1", "y": "0"}
+    say(lab, "resolve", "t", outcome="not_done")(None)  # type: ignore[arg-type]
+    driven = lab.drive(kinds=kinds, back=True, setup=say(lab, "rollback"))
+    assert driven is not None
+    assert driven.exit_code is ExitCode.ROLLED_BACK
+    assert lab.outside.values == {"x": "0", "y": "0"}
+
+
+def test_what_was_taken_back_begins_anew(tmp_path: Path) -> None:
+    """Its condition is looked at again, and its batches have time to show what they did."""
+    lab = Lab(tmp_path, Plan(runbook="anew", steps=(
+        step("a", "put", args={"key": "a", "value": "1"}),
+        step("b", "put", args={"key": "b", "value": "1"}, after=["a"]),
+        step("c", "log", args={"line": "c"}, after=["b"], when="outputs.b.old == '0'"),
+        step("d", "put", args={"key": "d{n}", "value": "1"}, hosts=3, after=["c"], batch=1,
+             soak=100.0),
+    )), {"a": "0", "b": "0", "d0": "0", "d1": "0", "d2": "0"})
+    begun = lab.clock.now()
+    lab.drive()
+    assert lab.clock.now() - begun == 200.0 and scripts(lab).count("c") == 1
+    lab.drive(back=True, setup=say(lab, "rollback", to="a"))
+    lab.outside.values["b"] = "5"
+    begun = lab.clock.now()
+    driven = lab.drive()
+    assert driven is not None and driven.exit_code is ExitCode.OK
+    assert lab.state.nodes["c"].state is NodeState.SKIPPED and scripts(lab).count("c") == 1
+    assert lab.clock.now() - begun == 200.0
 
 
 def test_a_node_in_doubt_is_not_undone_until_somebody_knows(
