@@ -106,6 +106,15 @@ def entries_of(ends: Ends, end: str, *, plain: bool = True) -> str:
     )
 
 
+def top_of(ends: Ends) -> str:
+    """Lists what is right in the source, and how rsync ended."""
+    rsh = [ends.arguments[n : n + 2] for n, a in enumerate(ends.arguments) if a == "-e"]
+    flags = ["-dn", "-8", "--out-format=%n", *ends.excludes, *(rsh[0] if rsh else ()), "-s", "--"]
+    source = ends.arguments[-2].rstrip("/") + "/"
+    listed = rsync([*flags, source, f"/nonexistent/{ends.key}/"])
+    return f'{{ {listed} 2>/dev/null; echo "=exit $?"; }} | grep -vxF ./'
+
+
 def places(ends: Ends) -> str:
     """Sets ``dest`` and ``saved`` where the destination is."""
     # "./" keeps a relative path that begins with a dash, or holds a colon, from being misread.

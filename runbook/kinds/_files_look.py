@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runbook.kinds._files_ends import CHANGES, Ends, entries, mine, places
+from runbook.kinds._files_ends import CHANGES, Ends, entries, mine, places, top_of
 from runbook.kinds._rsync import ENTRY, NAME, SAMPLE, at, awk, listing
 
 CHANGED = 20
@@ -22,13 +22,13 @@ _MEASURE = (
 )
 
 
-def look(ends: Ends, *, carry: bool, tree: bool) -> str:
+def look(ends: Ends, *, carry: bool, tree: bool, top: bool) -> str:
     """Lines that say what differs (``=differs CHANGE NAME``, at most 50, and ``=total COUNT FILES
     BYTES EXIT``), what passes there were (``=pass FILES BYTES SENT SECONDS EXIT``), and, with
     ``tree``, how the destination stands: ``=tree missing``, ``=tree kept`` once it has had a pass,
     else ``=size ENTRIES BYTES EXIT`` and ``=digest SHA256``; ``=unfinished`` where a pass was cut
-    short. With ``carry``, ``=source noted`` says that the last pass can be carried back from.
-    Reads only."""
+    short. With ``carry``, ``=source noted`` says that the last pass can be carried back from; with
+    ``top``, ``=source empty`` that nothing is in it. Reads only."""
     noted = f"[ ! -e {mine(ends.key)}/source ] || echo '=source noted'\n" if carry else ""
     standing = ""
     if tree:
@@ -36,10 +36,17 @@ def look(ends: Ends, *, carry: bool, tree: bool) -> str:
             f"( tree=$({at(ends.remote, _tree(ends))}) && "
             "printf '%s\\n' \"$tree\" ) &\n"
         )
+    # Where all would be deleted and nothing comes; asked only then, as it takes a login.
+    empty = f"""\
+case $differ in
+  *'=differs '[\\<\\>ch]*) ;;
+  *'=differs *deleting'*) [ "$({top_of(ends)})" != '=exit 0' ] || echo '=source empty' ;;
+esac
+""" if top else ""
     return f"""\
 {noted}{standing}differ=$({listing(ends.arguments)} | {awk(_COUNT)})
 wait
-printf '%s\\n' "$differ"
+{empty}printf '%s\\n' "$differ"
 """
 
 

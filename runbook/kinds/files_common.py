@@ -39,6 +39,14 @@ _OWN = re.compile(
     r"|-[a-zA-Z]*[nibeRPT].*"
 )
 
+# Choose what counts: with such an option two different trees pass for the same.
+_CHOOSES = re.compile(
+    r"--(update|existing|ignore-existing|ignore-non-existing|size-only|max-size|min-size|filter"
+    r"|include|exclude|cvs-exclude|prune-empty-dirs|dirs|list-only|max-delete"
+    r"|no-(recursive|r|archive|a|dirs|d))\b.*"
+    r"|-[a-zA-Z]*[ufFCmd].*"
+)
+
 Preserved = Literal["hard_links", "acls", "xattrs", "sparse", "numeric_ids", "access_times"]
 
 
@@ -74,6 +82,11 @@ class TreesKind(Kind):
         "`--modify-window=1` where a file system keeps no fractions of seconds."
     )
 
+    empty: bool = Field(
+        default=False, description="A source without anything in it is meant. Else it is taken for "
+        "a file system that is not mounted, and refused where it would matter."
+    )
+
     @model_validator(mode="after")
     def _ends_are_sound(self) -> Self:
         ends = (("source", self.source, self.source_host), ("destination", self.destination,
@@ -88,7 +101,16 @@ class TreesKind(Kind):
         for option in self.options:
             if not option.startswith("-") or _OWN.fullmatch(option):
                 raise ValueError(f"the option {option!r} cannot be given here")
+            if _CHOOSES.fullmatch(option) and not self.may_choose():
+                raise ValueError(
+                    f"with the option {option!r} different trees would pass for the same: what is "
+                    "left out is named under `exclude`"
+                )
         return self
+
+    def may_choose(self) -> bool:
+        """Whether options may leave out what differs: only where nothing is proven by it."""
+        return False
 
     def preview(self) -> tuple[str, ...]:
         source = f"{self.source_host}:{self.source}" if self.source_host else self.source

@@ -100,6 +100,12 @@ class FilesCompare(TreesKind):
         count, sample = found["differences"], found["sample"]
         outputs = {key: found[key] for key in self.output_names}
         read = f"{found['files']} files, {size(found['bytes'])}, read in {found['seconds']} s"
+        if count == 0 and found["files"] == 0 and not self.empty:
+            return Verdict(
+                ok=False, retry=False, final=True, outputs=outputs,
+                seen="nothing was compared: there is no file on either side (is the file system "
+                "mounted? Where it is meant, say `empty: true`)",
+            )
         if count == 0:
             return Verdict(ok=True, seen=f"the same: {read}", outputs=outputs)
         more = f" and {count - 5} more" if count > 5 else ""

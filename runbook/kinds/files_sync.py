@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runbook.errors import Errored, RunbookError
+from runbook.errors import Errored, Refused, RunbookError
 from runbook.kinds._files_back import carry, put_back, revert
 from runbook.kinds._files_copy import copy, copy_keeping
 from runbook.kinds._files_ends import Ends, saved_in
@@ -52,7 +52,9 @@ class FilesSync(TreesKind):
     what they wrote is moved to `….given-up` beside what was kept, and not deleted. With
     `back: carry` it is carried to the source, so nothing is lost (only a hard link made meanwhile
     becomes a copy): the source must still be as the last pass found it, or nothing is touched and
-    what changed there is shown. Folders named `.runbook` are left out of it all.
+    what changed there is shown. Folders named `.runbook` are left out of it all. A source with
+    nothing in it is refused where `delete` would empty the destination, as one whose file system is
+    not mounted looks like that; `empty: true` says that it is meant.
     """
 
     name: ClassVar[str] = "files.sync"
@@ -131,6 +133,9 @@ class FilesSync(TreesKind):
                 raise ValueError("`back: carry` needs a source that ends in `/`")
         return self
 
+    def may_choose(self) -> bool:
+        return self.live
+
     def flags(self) -> list[str]:
         more = [*(["--delete"] if self.delete else []), *(["--checksum"] if self.checksum else [])]
         return [*super().flags(), *more]
@@ -141,7 +146,8 @@ class FilesSync(TreesKind):
             # The undo goes there by the controller's own way: let it be open before it is needed.
             reads.on(self.to).query("true")
         script = look(
-            self._ends(evidence), carry=self.back == "carry", tree=not is_remote(self.destination)
+            self._ends(evidence), carry=self.back == "carry", tree=not is_remote(self.destination),
+            top=self.delete,
         )
         result = reads.here.query(script, timeout=COMPARE_TIMEOUT)
         found = _Found(result.stdout)
@@ -157,7 +163,7 @@ class FilesSync(TreesKind):
             raise Errored(f"{self.destination} cannot be read: {complaint(result.stderr)}")
         evidence |= {
             "differences": count, "files": files, "bytes": copied, "sample": found.differs,
-            "passes": found.passes, "noted": found.noted,
+            "passes": found.passes, "noted": found.noted, "nothing": found.nothing,
         }
         return Observation(
             state=found.state or {"differences": count}, evidence=evidence, at=reads.now()
@@ -191,6 +197,11 @@ class FilesSync(TreesKind):
         seen = before.evidence
         if seen.get("differences") == 0 and (self.back == "restore" or seen.get("noted")):
             return Planned(reason=f"already done: {self.destination} does not differ")
+        if self.delete and seen.get("nothing") and not self.empty:
+            raise Refused(
+                f"there is nothing in {self.source}, and `delete` would empty {self.destination}",
+                hint="is its file system mounted? Where it is meant, say `empty: true`",
+            )
         if is_remote(self.destination):
             script = copy(self._ends(seen).arguments)
         else:
@@ -309,6 +320,7 @@ class _Found:
         self.differs: list[str] = []
         self.passes: list[dict[str, int]] = []
         self.noted = False
+        self.nothing = False
         self.state: dict[str, Any] | None = None
         unfinished = False
         known: dict[str, Any] = {}
@@ -324,6 +336,8 @@ class _Found:
                 self.passes.append(dict(zip(keys, map(int, words), strict=True)))
             elif line == "=source noted":
                 self.noted = True
+            elif line == "=source empty":
+                self.nothing = True
             elif head == "=tree":
                 self.state = {"destination": rest}
             elif head == "=size" and words[2] in {"0", "24"}:

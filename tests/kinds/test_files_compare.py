@@ -159,3 +159,12 @@ def test_it_goes_on_where_it_was_cut(
     assert (folder / "read").read_text().count("chunk") < 6, "what was compared is not read again"
     verdict = kind.verify(before, kind.observe(world))
     assert verdict.seen.startswith("1 paths differ: f5: content"), verdict.seen
+
+
+def test_nothing_on_both_sides_is_no_proof(world: LocalWorld, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    verdict = judge(world, source, target)
+    assert not verdict.ok and verdict.final and "nothing was compared" in verdict.seen
+    assert judge(world, source, target, empty=True).ok

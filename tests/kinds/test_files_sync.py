@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from pydantic import ValidationError
 
-from runbook.errors import Errored
+from runbook.errors import Errored, Refused
 from runbook.kinds.files_sync import FilesSync
 from runbook.model.actions import RunCommand
 from runbook.model.inventory import Host
@@ -512,3 +512,33 @@ def test_a_change_within_the_same_second_is_seen(world: LocalWorld, tmp_path: Pa
     assert (target / "a").read_text() == "one"
     life.back()
     assert snapshot(target) == was
+
+
+def test_a_source_that_is_empty_empties_nothing(world: LocalWorld, tmp_path: Path) -> None:
+    """As where its file system is not mounted: other rights of the folder itself are no content."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(target, {"a": "1", "sub/b": "2"})
+    source.mkdir(mode=0o700)
+    (source / ".runbook").mkdir()
+    given = {"source": f"{source}/", "destination": str(target), "delete": True}
+    kind = FilesSync.model_validate(given)
+    with pytest.raises(Refused, match=r"there is nothing in .*`delete` would empty"):
+        kind.plan(kind.observe(world))
+    meant = FilesSync.model_validate(given | {"empty": True})
+    before = meant.observe(world)
+    assert all(result.ok for result in world.perform(meant.plan(before).actions))
+    assert meant.verify(before, meant.observe(world)).ok and not list(target.iterdir())
+    write(target, {"a": "1"})
+    (source / "only a folder").mkdir()
+    assert kind.plan(kind.observe(world)).actions
+
+
+@pytest.mark.parametrize("option", ["--update", "-u", "--size-only", "--max-size=3", "--exclude=x",
+                                    "--ignore-existing", "-rzm", "--no-r", "--filter=- x"])
+def test_options_that_choose_prove_nothing(option: str) -> None:
+    given = {"source": "/a/", "destination": "/b", "options": [option]}
+    with pytest.raises(ValidationError, match="different trees would pass for the same"):
+        FilesSync.model_validate(given)
+    assert FilesSync.model_validate(given | {"live": True}).options == (option,)
+    for fine in ("--bwlimit=5m", "--compress", "-z", "-x", "--modify-window=1", "-W"):
+        FilesSync.model_validate(given | {"options": [fine]})
