@@ -45,7 +45,10 @@ class DnsTtl(Kind):
     left alone, never raised. The step is verified when *every* authoritative server, at every
     address, gives the new TTL.
 
-    Caches still hold answers with the old TTL afterwards: ``dns.wait_ttl`` waits for those.
+    Caches still hold answers with the old TTL afterwards: ``dns.wait_ttl`` waits for those. What a
+    TTL was before somebody else lowered it a short while ago (by hand, or in a run that was given
+    up) no server can tell: say it with `old_ttl`, and it is waited for, too.
+
     Undo puts the old TTLs back; ``dns.restore_ttl`` does it at the end of a good run.
     """
 
@@ -72,6 +75,9 @@ class DnsTtl(Kind):
     zone: str = Field(description="The zone, as declared under `zones:`.")
     points_at: Addresses = Field(description="An address, a network (CIDR), or a list of them.")
     ttl: Ttl = Field(description="The TTL wanted: seconds, or a duration like 60s or 5m.")
+    old_ttl: Ttl = Field(
+        default=0, description="A TTL that caches may hold, though no server gives it any more.",
+    )
     names: Texts = Field(default=(), description="Only sets at these names; empty: all.")
     except_servers: Texts = Field(default=(), description=EXCEPT_SERVERS)
 
@@ -178,6 +184,7 @@ class DnsTtl(Kind):
             key: {
                 "restore": before.state["records"][key]["ttl"],
                 "old_ttl": max(
+                    self.old_ttl,
                     before.state["records"][key]["ttl"],
                     greatest_ttl(before.evidence["served"], key, 0),
                 ),

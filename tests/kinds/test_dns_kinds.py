@@ -99,6 +99,15 @@ def test_a_second_lowering_does_nothing(lab: Lab) -> None:
     assert planned.reason.startswith("already done")
 
 
+def test_what_was_lowered_by_others_a_while_ago_is_waited_for_where_it_is_said(lab: Lab) -> None:
+    lab.do(LOWER)
+    _, _, unaware = lab.do(LOWER)
+    assert unaware.outputs["old_ttl"] == 60
+    _, _, told = lab.do(LOWER.model_copy(update={"old_ttl": 86400}))
+    assert {one["old_ttl"] for one in told.outputs["sets"].values()} == {86400}
+    assert {one["restore"] for one in told.outputs["sets"].values()} == {30, 60}
+
+
 def test_lowering_is_undone_exactly(lab: Lab) -> None:
     text = lab.primary.snapshot()
     before, after, _ = lab.do(LOWER)
