@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from datetime import UTC
 
 from rich.text import Text
@@ -110,15 +111,21 @@ def _header(glance: Glance, width: int, ascii_only: bool) -> list[Text]:
         when.append(f"  virtual{really}", style="blue")
     name = Text(state.run_id, style="dim")
     lines = [_two_sided(title, right, width), _two_sided(when, name, width)]
-    return [*lines, _window(glance, ascii_only)]
+    return [*lines, *_clocks(glance, width, ascii_only)]
+
+
+def _clocks(glance: Glance, width: int, ascii_only: bool) -> list[Text]:
+    """The window, and the way back: on a line each where one is too narrow for both."""
+    window, back = _window(glance, ascii_only), _way_back(glance)
+    if window and back and window.cell_len + 3 + back.cell_len <= width:
+        return [Text.assemble(window, "   ", back)]
+    return [line for line in (window, back) if line] or [Text()]
 
 
 def _window(glance: Glance, ascii_only: bool) -> Text:
-    state = glance.state
-    window = state.plan.window
-    back = clock(state, glance.now, glance.reckoning)
+    window = glance.state.plan.window
+    back = clock(glance.state, glance.now, glance.reckoning)
     line = Text()
-    over = state.phase in {RunPhase.DONE, RunPhase.ROLLED_BACK}
     if window is not None and back.remaining_window is not None:
         gone = (glance.now - window.start) / window.duration if window.duration else 1.0
         line.append("Window   ", style="dim")
@@ -130,21 +137,29 @@ def _window(glance: Glance, ascii_only: bool) -> Text:
             line.append(f" over by {format_duration(-back.remaining_window)}", style="bold red")
         else:
             line.append(f" {format_duration(back.remaining_window)} left")
-        line.append("   ")
-    if over:
-        line.rstrip()
+    return line
+
+
+def _way_back(glance: Glance) -> Text:
+    """Empty once there is nothing to go back from. The margin is what people look for."""
+    state = glance.state
+    back = clock(state, glance.now, glance.reckoning)
+    line = Text()
+    if state.phase in {RunPhase.DONE, RunPhase.ROLLED_BACK}:
         return line
+    if back.margin is not None:
+        line.append("Margin ", style="dim")
+        line.append(format_duration(back.margin), style=margin_style(back.margin, back.backout))
+        line.append("   ")
     line.append("Back-out ", style="dim")
     line.append(format_duration(back.backout), style="bold")
     if back.basis:
         line.append(f" {back.basis}", style="dim")
     if back.settle >= 1:
         line.append(f" + {format_duration(back.settle)} at work", style="yellow")
-    if back.margin is not None:
-        line.append("   Margin ", style="dim")
-        line.append(format_duration(back.margin), style=margin_style(back.margin, back.backout))
+    accepted = [late.who for late in state.lateness if late.action == "accepted"]
     if state.accepted_until is not None and not state.rolling_back:
-        line.append(f"  accepted by {state.lateness[-1].who}", style="bold magenta")
+        line.append(f"  accepted by {accepted[-1]}", style="bold magenta")
     return line
 
 
@@ -197,18 +212,22 @@ def _budget(read: BudgetReading, ascii_only: bool) -> Text:
 def _footer(glance: Glance, width: int, room: int) -> list[Text]:
     """What people have to do, then what comes next."""
     state = glance.state
-    most = 4 if room < 28 else 8
+    told = advise(state)
+    most = 8 if room >= 28 or any(advice.asked for advice in told) else 4
     lines: list[Text] = []
-    for advice in advise(state):
+    for advice in told:
         mark = ("? ", "bold magenta") if advice.asked else ("→ ", "bold")
-        text = Text.assemble(mark, (one_line(advice.text), "bold"))
+        # Whole, as the numbers to decide by are often at its end.
+        first, *rest = textwrap.wrap(one_line(advice.text), max(width - 2, 20)) or [""]
+        texts = [Text.assemble(mark, (first, "bold")),
+                 *(Text.assemble("  ", (line, "bold")) for line in rest)]
         command = Text(advice.command, style="bold cyan")
         if not advice.command:
-            lines.append(text)
-        elif text.cell_len + command.cell_len + 3 <= width:
-            lines.append(Text.assemble(text, "   ", command))
+            lines += texts
+        elif not rest and texts[0].cell_len + command.cell_len + 3 <= width:
+            lines.append(Text.assemble(texts[0], "   ", command))
         else:
-            lines += [text, Text.assemble("  ", command)]
+            lines += [*texts, Text.assemble("  ", command)]
     lines = lines[:most]
     if state.why and state.phase not in {RunPhase.RUNNING, RunPhase.DONE}:
         words = Text(f"{PHASE_WORD[state.phase]}: ", style=PHASE_STYLE[state.phase])

@@ -29,6 +29,7 @@ _OVER = frozenset(
     {RunPhase.DONE, RunPhase.ROLLED_BACK, RunPhase.NOT_RESTORED, RunPhase.ABORTED}
 )
 _LOOK_EVERY = 1.0
+_WIDE = 160
 
 
 def print_status(
@@ -38,8 +39,10 @@ def print_status(
     console = console or plain_console()
     state = glance.state
     ascii_terminal = ascii_only(console)
-    for line in compose(glance, console.width, None, ascii_only=ascii_terminal):
-        console.print(line)
+    # In a file, or piped to another program, there is no edge at which to cut.
+    width = console.width if console.is_terminal else max(console.width, _WIDE)
+    for line in compose(glance, width, None, ascii_only=ascii_terminal):
+        console.print(line, soft_wrap=True)
     for told in chain(state.amendments):
         console.print(to_ascii(told) if ascii_terminal else told)
     if state.phase not in _OVER:

@@ -51,6 +51,24 @@ def test_window_back_out_and_margin() -> None:
     assert "1h 56m left" in text and "Back-out 1m 10s" in text and "Margin 1h 54m" in text
 
 
+LATE = {"busy": 0, "takes": 720, "takes_by": "estimate", "back": 540, "back_by": "measured",
+        "safety": 60, "back_at": START + 8000, "over": 798, "until": START + 8200}
+
+
+def test_the_margin_and_the_whole_refusal_are_seen_on_eighty_columns() -> None:
+    question = ("flip is refused: after it, going back would end outside the window. "
+                + "00:40:00 now + 12m for this step (estimate) " * 4 + "13m 18s earlier")
+    told = story.to_the_flip()
+    told.now = START + 7200 - 30
+    told.add("late", step="thaw", action="accepted", who="dora", why="nearly done", **LATE)
+    told.add("late", step="flip", action="ask", **LATE)
+    told.add("ask", "flip", question=question, reason=True)
+    shown = lines(told, 80, 24)
+    assert any(line.startswith("Margin -40") and "accepted by dora" in line for line in shown)
+    text = " ".join(line.strip() for line in shown)
+    assert question in text and "runbook approve" in text and "…" not in text.split("? flip")[1]
+
+
 def test_window_overrun_is_said() -> None:
     told = story.to_the_flip()
     told.now = START + 7200 + 90
