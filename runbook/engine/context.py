@@ -286,7 +286,7 @@ def _clean(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: _clean(item, redact) for key, item in value.items()}
+        return {_clean(key, redact): _clean(item, redact) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item, redact) for item in value]
     return value

@@ -1149,3 +1149,17 @@ def test_the_first_fault_is_told_not_that_others_were_stopped_by_it(tmp_path: Pa
 
     with pytest.raises(KeyError):
         GraphRunner(ctx, {"a": (), "b": ()}, work, tick=lambda: True).run()
+
+
+def test_a_secret_that_is_a_key_is_redacted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MiniWorld, "redact", lambda self, text: text.replace("hunter2", "⟦s⟧"))
+    lab = Lab(tmp_path, TWO, ZERO)
+
+    def tell(ctx: RunContext) -> None:
+        ctx.append(Draft("note", data={"text": "x", "found": {"hunter2": ["hunter2"]}}))
+
+    lab.drive(setup=tell)
+    told = [dict(e.data) for e in lab.store.events(lab.run_id) if "found" in e.data]
+    assert [one["found"] for one in told] == [{"⟦s⟧": ["⟦s⟧"]}]
