@@ -11,7 +11,7 @@ from typing import Any
 
 from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import Looked, observe_until, run_checks
-from runbook.engine.context import RunContext, Stopping
+from runbook.engine.context import LeftOut, RunContext, Stopping
 from runbook.engine.late import render_late
 from runbook.engine.look_ahead import LookAhead
 from runbook.engine.mishaps import PASSING, words
@@ -19,6 +19,7 @@ from runbook.engine.outputs import take_outputs
 from runbook.engine.perform import OutcomeUnknown, complete, perform_all
 from runbook.engine.reads import NodeReads
 from runbook.engine.undo import undo_node
+from runbook.engine.waits import wait_for
 from runbook.errors import Errored
 from runbook.model.actions import Action, ActionResult, Confirm
 from runbook.model.kind import Kind
@@ -36,7 +37,7 @@ def run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     """
     try:
         return _run_node(ctx, step, node)
-    except IllegalTransition:
+    except (IllegalTransition, LeftOut):
         if ctx.status(node.id).state is not NodeState.SKIPPED:
             raise
         return NodeState.SKIPPED
@@ -72,14 +73,17 @@ def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     while status.state in _MAY_START and left > 0:
         if again:
             with ctx.idle():
-                reached = ctx.clock.wait(ctx.now() + wait, ctx.halt)
-            if not reached:
-                raise Stopping
+                wait_for(ctx, step.id, ctx.now() + wait, lambda: (
+                    status.state not in _MAY_START or node.id in ctx.fresh_tries))
             wait *= step.retry.backoff
         if ctx.halt.is_set():
             raise Stopping
         if status.state not in _MAY_START:
             break
+        if again and node.id in ctx.fresh_tries:
+            # A person wants it tried anew, and did not want to wait.
+            ctx.fresh_tries.discard(node.id)
+            left, wait = step.retry.times + 1, step.retry.wait
         run.attempt(status.attempt + 1)
         again, left = True, 0 if status.final else left - 1
     return status.state
@@ -247,7 +251,8 @@ class _NodeRun:
             return after, verdict
 
         try:
-            looked = observe_until(self.ctx, look, self.step.poll or self.kind.poll)
+            looked = observe_until(
+                self.ctx, self.node.id, "do", look, self.step.poll or self.kind.poll)
         except PASSING:
             raise
         except Exception as fault:  # noqa: BLE001 - a kind that breaks fails its step

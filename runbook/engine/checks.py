@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runbook.engine.context import RunContext, Stopping
+from runbook.engine.context import RunContext
 from runbook.engine.late import render_late
 from runbook.engine.mishaps import PASSING, words
 from runbook.engine.reads import NodeReads
+from runbook.engine.waits import wait_at_node
 from runbook.errors import Errored
 from runbook.model.kind import Kind
 from runbook.model.observation import Observation, Verdict
@@ -26,12 +27,13 @@ class Looked:
 
 
 def observe_until(
-    ctx: RunContext, look: Callable[[], tuple[Observation, Verdict]], poll: Poll | None
+    ctx: RunContext, node: str, op: str, look: Callable[[], tuple[Observation, Verdict]],
+    poll: Poll | None,
 ) -> Looked:
     """Look once, or every ``poll.every`` seconds until it holds ``poll.stable`` times in a row.
 
     The node's slot is free for others between two looks. Raises Stopping when the run is to stop
-    there.
+    there, and LeftOut when the node is left out.
     """
     deadline = ctx.now() + (poll.timeout if poll else 0.0)
     held = 0
@@ -47,10 +49,7 @@ def observe_until(
                     ok=False, seen=f"held only {held} of {poll.stable} times: "
                     f"{looked.verdict.seen}"))
             return looked
-        with ctx.idle():
-            reached = ctx.clock.wait(ctx.now() + poll.every, ctx.halt)
-        if not reached:
-            raise Stopping
+        wait_at_node(ctx, node, op, ctx.now() + poll.every)
 
 
 def _look(look: Callable[[], tuple[Observation, Verdict]]) -> Looked:
@@ -80,7 +79,7 @@ def run_checks(
             return found, kind.verify(found, found)
 
         try:
-            looked = observe_until(ctx, look, check.poll or kind.poll)
+            looked = observe_until(ctx, node.id, "do", look, check.poll or kind.poll)
         except PASSING:
             raise
         except Exception as fault:  # noqa: BLE001 - as above

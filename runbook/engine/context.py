@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from runbook.engine.halt import Halt
 from runbook.engine.history import Reckoning
 from runbook.journal import Draft, Lease, Message
 from runbook.model.actions import Action, ActionKey, RunCommand
@@ -92,6 +93,10 @@ class Stopping(Exception):
     """A wait was cut short because the run is to stop or to turn back."""
 
 
+class LeftOut(Exception):
+    """A wait was cut short because a person has left out the node that waited."""
+
+
 class RunContext:
     """One run under one lease. ``state`` changes only through :meth:`append`."""
 
@@ -131,7 +136,7 @@ class RunContext:
         self.signals = Signals()
         self.turn_back = threading.Event()
         """Set when forward work shall end because a rollback or a hold was decided."""
-        self.halt = threading.Event()
+        self.halt = Halt()
         """Set with either ``signals.stop`` or ``turn_back``: wakes waits of forward work."""
         self.fresh_tries: set[str] = set()
         """Nodes a person wants tried anew, whatever retries they have used."""

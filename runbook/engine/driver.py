@@ -319,6 +319,8 @@ class _Driver:
             d.op == "do" and d.kind in {"errored", "failed"} for d in effect)
         if message.verb == "retry" or not_done:
             ctx.fresh_tries.add(message.node)
+        if message.node:
+            ctx.halt.rouse(ctx.plan.nodes[message.node].step)
 
     def _asked_back(self, message: Message) -> _Decision:
         data, to = message.data, message.data.get("to") or None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
+from runbook.engine.context import ANSWER_LOOK_EVERY, LeftOut, RunContext, Stopping
+from runbook.engine.waits import left_out
 from runbook.journal import Draft, Message
 from runbook.model.actions import ActionResult, AskOperator
 from runbook.model.runstate import Decision
@@ -16,15 +17,19 @@ def ask_people(
 ) -> ActionResult:
     """Ask and wait until enough people have said yes, or one has said no.
 
-    Answers given before a restart count: they are in the journal. Raises Stopping.
+    Answers given before a restart count: they are in the journal. Raises Stopping, and LeftOut
+    when the node that asks was left out: there is nothing to answer any more.
     """
     asked: dict[str, Any] = {
         "question": ask.question, "roles": list(ask.roles), "quorum": ask.quorum,
         "evidence": ask.evidence, "reason": ask.reason,
     }
     first_seq = _open_question(ctx, node, op, attempt, asked)
-    ctx.observer.on_question(node, asked)
+    if not left_out(ctx, node, op):
+        ctx.observer.on_question(node, asked)
     while True:
+        if left_out(ctx, node, op):
+            raise LeftOut
         for message in ctx.answers(node):
             _journal(ctx, message)
         said = [d for d in ctx.state.decisions if d.node == node and d.seq > first_seq]

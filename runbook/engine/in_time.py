@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from runbook.engine.backout import backout_time, ceiling, clock, needs_undo, safety, settling
-from runbook.engine.context import RunContext
+from runbook.engine.context import LeftOut, RunContext
 from runbook.engine.gates import ask_people, reason_of
 from runbook.engine.history import Expected, Reckoning
 from runbook.journal import Draft
@@ -180,7 +180,8 @@ def acts(plan: Plan, level: str) -> bool:
 
 def may_start(ctx: RunContext, step: PlannedStep) -> str:
     """Before a step starts: empty when it may, else why not. Asks people where it would make it
-    too late for the way back. Raises Stopping."""
+    too late for the way back. Raises Stopping, and LeftOut when the node that asked was left
+    out."""
     state, plan = ctx.state, ctx.plan
     if far_from(state, ctx.now(), ctx.reckoning):
         return ""
@@ -205,7 +206,9 @@ def may_start(ctx: RunContext, step: PlannedStep) -> str:
 
 def _ask(ctx: RunContext, step: PlannedStep, found: Outlook, record: Mapping[str, Any]) -> str:
     zone = ctx.plan.window.timezone if ctx.plan.window else "UTC"
-    node = next(n.id for n in step.nodes if not ctx.status(n.id).begun)
+    node = next((n.id for n in step.nodes if ctx.status(n.id).state not in FINISHED), None)
+    if node is None:
+        raise LeftOut
     until = time_at(float(record["until"]), zone)
     question = (
         f"{step.id} is refused: after it, going back would end outside the window. "

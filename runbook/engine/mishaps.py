@@ -8,12 +8,12 @@ stop is never taken for one of these.
 
 from __future__ import annotations
 
-from runbook.engine.context import Stopping
+from runbook.engine.context import LeftOut, Stopping
 from runbook.errors import Fenced, JournalFault, RunbookError
 from runbook.model.state import IllegalTransition
 
-PASSING = (Stopping, JournalFault, Fenced, IllegalTransition)
-"""Always raised on: the run stops, or its journal says no."""
+PASSING = (Stopping, LeftOut, JournalFault, Fenced, IllegalTransition)
+"""Always raised on: the run stops, a person left out what is at work, or the journal says no."""
 
 
 def words(fault: Exception) -> str:

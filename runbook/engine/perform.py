@@ -12,10 +12,11 @@ from typing import Any
 
 from runbook.engine.actions_json import actions_from_json, to_json
 from runbook.engine.checks import run_checks
-from runbook.engine.context import RunContext, Stopping
+from runbook.engine.context import RunContext
 from runbook.engine.gates import ask_people
 from runbook.engine.interrupts import interrupt, told, while_at_work
 from runbook.engine.mishaps import PASSING, words
+from runbook.engine.waits import wait_at_node
 from runbook.errors import Errored, NotFound, Refused, RunbookError
 from runbook.model.actions import (
     Action,
@@ -73,7 +74,7 @@ def perform_all(
     is started. Where an intent takes its time (it waits or looks between its effects) the end of
     each action is journaled: what came before the last of them is known and not asked again.
     Raises Errored (nothing of *this* action was changed and none before it was), OutcomeUnknown,
-    Stopping, Fenced or JournalFault.
+    Stopping, LeftOut, Fenced or JournalFault.
     """
     one_by_one = op == "do" and takes_its_time(actions)
     results = acted(ctx, node) if one_by_one and resuming else []
@@ -177,10 +178,7 @@ def _perform(
     if isinstance(action, WaitFor):
         since = ctx.status(node).acted_at or ctx.now()
         until = max(action.until, since + action.after_last) if action.after_last else action.until
-        with ctx.idle():
-            reached = ctx.clock.wait(until, ctx.halt)
-        if not reached:
-            raise Stopping
+        wait_at_node(ctx, node, key.op, until)
         return ActionResult(ok=True, detail=action.why)
     if isinstance(action, Confirm):
         return _confirm(ctx, node, action)

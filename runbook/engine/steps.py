@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from runbook.engine.attempt import given_up, run_node
-from runbook.engine.context import ANSWER_LOOK_EVERY, RunContext, Stopping
+from runbook.engine.context import ANSWER_LOOK_EVERY, LeftOut, RunContext, Stopping
 from runbook.engine.in_time import may_start, note_clock
 from runbook.engine.late import condition_holds
 from runbook.engine.side_by_side import batches, side_by_side
+from runbook.engine.waits import wait_for
 from runbook.errors import TemplateFault
 from runbook.journal import Draft
-from runbook.model.plan import PlannedStep
+from runbook.model.plan import Node, PlannedStep
 from runbook.model.runstate import RunState
 from runbook.model.state import FINISHED, NodeState, RunPhase
 
@@ -40,8 +42,7 @@ def tolerated(step: PlannedStep) -> int:
 
 def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
     """Run what is left of a step. Raises JournalFault or Fenced."""
-    todo = [n for n in step.nodes
-            if ctx.status(n.id).state not in FINISHED and not given_up(ctx, step, n)]
+    todo = _left_to_do(ctx, step)
     if not todo:
         return _outcome(ctx, step)
     try:
@@ -59,20 +60,22 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
                 ))
                 return StepOutcome.FINISHED
         for moment in (step.at, step.not_before):
-            if moment is not None and not ctx.clock.wait(moment, ctx.halt):
-                return StepOutcome.STOPPED
+            if moment is not None:
+                wait_for(ctx, step.id, moment, lambda: not _left_to_do(ctx, step))
         if not any(ctx.status(n.id).begun for n in step.nodes):
             _while_paused(ctx)
-            why = may_start(ctx, step)
+            why = _refusal(ctx, step)
             if why:
                 ctx.refused[step.id] = why
                 return StepOutcome.REFUSED
             note_clock(ctx, step)
+        # A person may have left out some of them, or all, while it waited.
+        todo = _left_to_do(ctx, step)
         left = {n.id for n in todo}
         for nodes in batches(step, todo):
             if _failures(ctx, step, left) > tolerated(step):
                 break
-            _soak(ctx, step, left)
+            _soak(ctx, step, nodes, left)
             _while_paused(ctx)
             side_by_side(ctx, nodes, lambda node: run_node(ctx, step, node), ctx.halt)
             left -= {n.id for n in nodes}
@@ -81,14 +84,32 @@ def run_step(ctx: RunContext, step: PlannedStep) -> StepOutcome:
     return _outcome(ctx, step)
 
 
-def _soak(ctx: RunContext, step: PlannedStep, left: set[str]) -> None:
+def _left_to_do(ctx: RunContext, step: PlannedStep) -> list[Node]:
+    return [n for n in step.nodes
+            if ctx.status(n.id).state not in FINISHED and not given_up(ctx, step, n)]
+
+
+def _refusal(ctx: RunContext, step: PlannedStep) -> str:
+    """Why it is not to be started; empty: it may be. Where the node that asked is left out, those
+    that are left ask anew. Raises Stopping."""
+    while _left_to_do(ctx, step):
+        try:
+            return may_start(ctx, step)
+        except LeftOut:
+            continue
+    return ""
+
+
+def _soak(ctx: RunContext, step: PlannedStep, nodes: Sequence[Node], left: set[str]) -> None:
     """Before a batch: what the one before it did shall have had time to show, whichever
-    controller did it."""
-    ends = [ended for n in step.nodes
-            if n.id not in left and (ended := ctx.status(n.id).ended_at) is not None]
+    controller did it. Nodes that never acted have nothing to show, and nothing waits for them."""
+    acted = [ctx.status(n.id) for n in step.nodes if n.id not in left]
+    ends = [status.ended_at for status in acted if status.ended_at is not None
+            and (status.intended or status.state is not NodeState.SKIPPED)]
     begun = any(ctx.status(name).begun for name in left)
-    if step.soak and ends and not begun and not ctx.clock.wait(max(ends) + step.soak, ctx.halt):
-        raise Stopping
+    if step.soak and ends and not begun:
+        wait_for(ctx, step.id, max(ends) + step.soak,
+                 lambda: all(ctx.status(n.id).state in FINISHED for n in nodes))
 
 
 def _while_paused(ctx: RunContext) -> None:

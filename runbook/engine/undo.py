@@ -195,7 +195,7 @@ class _NodeUndo:
                 chosen = kind.undo_from(self.before, now)
             return now, Verdict(ok=True, seen="")
 
-        looked = observe_until(self.ctx, look, kind.poll)
+        looked = observe_until(self.ctx, self.node.id, "undo", look, kind.poll)
         return looked, chosen
 
     def _drifted(self, kind: Kind, now: Observation) -> bool:
@@ -237,7 +237,8 @@ class _NodeUndo:
                 ok=ok, seen="as before" if ok else _difference(self.before.state, now.state)
             )
 
-        looked = observe_until(self.ctx, look, kind.poll or _DEFAULT_POLL)
+        looked = observe_until(
+            self.ctx, self.node.id, "undo", look, kind.poll or _DEFAULT_POLL)
         if looked.verdict.ok:
             self._restored("observed: the world is as it was before the step")
         elif self.node.undo is not None and not looked.errored:

@@ -186,6 +186,8 @@ def _skipped(run: RunState, e: Event) -> None:
 
 def _ask(run: RunState, e: Event) -> None:
     n = run.nodes[e.node]
+    if n.state is NodeState.SKIPPED and e.op == "do":
+        return  # A person has left it out just before: there is nothing to answer.
     n.question = str(e.data.get("question", ""))
     n.asked = dict(e.data)
 
