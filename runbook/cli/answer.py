@@ -50,8 +50,46 @@ def _addressed(state: RunState, nodes: list[str], verb: str) -> list[str]:
         return [name for name, node in found.items() if node.state in wanted]
     if verb == "resolve":
         return [name for name, node in found.items() if node.unsettled or node.undo_unsettled]
-    asking = [name for name, node in found.items() if node.question]
+    # Whether a step may start at all is asked at one of its nodes, and is about every one.
+    asking = [name for name, node in found.items()
+              if node.question and node.state is not NodeState.PENDING]
     return asking or [name for name, node in found.items() if node.state not in FINISHED]
+
+
+def _check_heard(state: RunState, verb: str) -> None:
+    """Raises Refused for an order that no controller would ever carry out."""
+    from runbook.engine.orders import why_not_heard
+    from runbook.model.state import RunPhase
+
+    why = why_not_heard(state, verb)
+    if not why:
+        return
+    run = state.run_id
+    hint = f"see `runbook status {run}`"
+    if state.phase is RunPhase.DONE:
+        hint = f"it can be taken back: runbook rollback {run}"
+    elif state.phase is RunPhase.NOT_RESTORED:
+        hint = f"mend the cause, then try again what was not: runbook rollback {run}"
+    elif state.phase in {RunPhase.ROLLED_BACK, RunPhase.ABORTED}:
+        hint = f"runbook report {run}"
+    raise Refused(f"{verb} means nothing now: {why}", hint=hint)
+
+
+def _skippable(state: RunState, nodes: list[str]) -> list[str]:
+    """Of these nodes those that can be left out; the others are told of. Raises Refused where
+    none can."""
+    from runbook.engine.orders import why_not_skipped
+
+    why = {name: why_not_skipped(state.nodes[name]) for name in nodes}
+    found = [name for name, reason in why.items() if not reason]
+    if not found:
+        name, reason = next(iter(why.items()))
+        raise Refused(f"{name} cannot be skipped now: {reason}",
+                      hint=f"see `runbook status {state.run_id}`")
+    for name, reason in why.items():
+        if reason:
+            typer.echo(f"not {name}: {reason}")
+    return found
 
 
 def _check_role(state: RunState, nodes: list[str], role: str) -> None:
@@ -96,7 +134,8 @@ def say(
     run: str, verb: str, *, state: Path | None, step: str | None = None,
     data: Mapping[str, Any] | None = None, only_asked: bool = False,
 ) -> None:
-    """Post a message to a run and tell what will come of it.
+    """Post a message to a run and tell what will come of it. Raises Refused for an order that
+    would never be carried out as the run stands.
 
     ``only_asked``: of the step's nodes only those with an open question are addressed; raises
     Refused when there is none.
@@ -117,8 +156,12 @@ def say(
         if verb == "approve":
             _check_role(folded, nodes, str((data or {}).get("role", "")))
             _check_reason(folded, nodes, data or {})
-    elif len(nodes) > 1:
-        nodes = _addressed(folded, nodes, verb) or nodes
+    else:
+        _check_heard(folded, verb)
+        if len(nodes) > 1:
+            nodes = _addressed(folded, nodes, verb) or nodes
+        if verb == "skip":
+            nodes = _skippable(folded, nodes)
     now = real_clock().now()
     for node in nodes:
         store.post(run_id, verb, who=person(), now=now, node=node, data=data)

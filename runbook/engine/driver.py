@@ -20,6 +20,7 @@ from runbook.engine.interrupts import interrupt_all
 from runbook.engine.limits import next_limit, overruns
 from runbook.engine.many import nodes_named, what_failed
 from runbook.engine.mishaps import words
+from runbook.engine.orders import FORWARD, why_not_skipped
 from runbook.engine.outputs import given_outputs
 from runbook.engine.perform import some_took_effect
 from runbook.engine.probing import probes
@@ -94,8 +95,6 @@ def _quick_threads() -> Iterator[None]:
 
 
 _ABOUT_STEPS = frozenset({"approve", "reject", "retry", "skip", "resolve"})
-_FORWARD = frozenset({"pause", "continue", "retry", "skip"})
-"""Orders that mean nothing once the run goes back."""
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -275,7 +274,7 @@ class _Driver:
             self._note(message, f"{message.verb}: there is no step {message.node!r}")
         elif message.verb in {"approve", "reject"}:
             self._answer(message)
-        elif self.ctx.state.rolling_back and message.verb in _FORWARD:
+        elif self.ctx.state.rolling_back and message.verb in FORWARD:
             self._note(message, f"{message.verb} came when the run was going back")
         else:
             self._order(message)
@@ -338,9 +337,11 @@ class _Driver:
         status = ctx.status(node)
         number = max(status.attempt, 1)
         why = f"{message.who}: {message.data.get('why') or 'no reason given'}"
-        may_skip = {NodeState.PENDING, NodeState.FAILED, NodeState.ERRORED, NodeState.IN_DOUBT,
-                    NodeState.ROLLED_BACK}
-        if message.verb == "skip" and status.state in may_skip:
+        not_skipped = why_not_skipped(status) if message.verb == "skip" else ""
+        if not_skipped:
+            return (Draft("note", node, data={
+                "text": f"skip by {message.who} did not count: {node}: {not_skipped}"}),)
+        if message.verb == "skip":
             return (Draft("skipped", node, "do", number, {
                 "why": f"skipped by {why}", "outputs": self._given(message, observed=False)}),)
         may_resolve = {NodeState.IN_DOUBT, NodeState.ROLLBACK_FAILED}

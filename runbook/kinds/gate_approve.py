@@ -18,7 +18,7 @@ class GateApprove(Kind):
 
     The question is shown to everybody who follows the run, and answered from any terminal with
     `runbook approve` or `runbook reject`. Who answered, in which role, when and why is
-    journaled; one person counts once, and a no is a no.
+    journaled; one person counts once, and a no is a no. While it asks it cannot be skipped.
     """
 
     name: ClassVar[str] = "gate.approve"

@@ -19,6 +19,9 @@ class Manual(Kind):
     For what no program may do: a phone call, a cable, a form of a provider. With `check`, a
     read-only command decides, not the person's word: where it holds already nobody is asked, and
     after the answer it must hold. With `evidence` the answer has to say what was seen.
+
+    While it asks, `runbook skip` leaves it out, unless `roles` or `evidence` say how it has to be
+    answered.
     """
 
     name: ClassVar[str] = "manual"
@@ -82,4 +85,5 @@ class Manual(Kind):
         return ("ask a person:", *indented(self.instructions))
 
     def _ask(self, text: str) -> AskOperator:
-        return AskOperator(question=text, roles=self.roles, evidence=self.evidence)
+        return AskOperator(question=text, roles=self.roles, evidence=self.evidence,
+                           errand=not self.roles and not self.evidence)

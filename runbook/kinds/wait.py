@@ -50,9 +50,9 @@ class Wait(Kind):
     """Wait for a time, or until a moment.
 
     The end of the wait is fixed when it begins and kept in the journal: after a crash, or a
-    controller that was stopped for a while, only what is left of it is waited. To wait for a
-    condition use `poll`; for caches use `dns.wait_ttl`; to start a step at a moment of the window
-    use the step's own `at:`.
+    controller that was stopped for a while, only what is left of it is waited. `runbook skip` ends
+    it before its time. To wait for a condition use `poll`; for caches use `dns.wait_ttl`; to start
+    a step at a moment of the window use the step's own `at:`.
     """
 
     name: ClassVar[str] = "wait"

@@ -146,6 +146,9 @@ class AskOperator(_Action):
     """The answer must carry a text of evidence."""
     reason: bool = False
     """Who says yes must say why."""
+    errand: bool = False
+    """Something that people are to do, and no decision of theirs: the step may be left out while
+    it asks."""
 
 
 class Notify(_Action):

@@ -32,7 +32,8 @@ _AGAIN = frozenset({_S.STARTED, _S.VERIFIED, _S.FAILED, _S.ERRORED, _S.SKIPPED})
 
 TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     _S.PENDING: _AGAIN,
-    _S.STARTED: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.IN_DOUBT, _S.ROLLBACK_FAILED}),
+    _S.STARTED: frozenset({_S.APPLIED, _S.FAILED, _S.ERRORED, _S.SKIPPED, _S.IN_DOUBT,
+                           _S.ROLLBACK_FAILED}),
     _S.APPLIED: frozenset({_S.VERIFIED, _S.FAILED, _S.ERRORED}) | _BACK,
     _S.VERIFIED: _BACK,
     _S.FAILED: _AGAIN | _BACK,
@@ -44,7 +45,8 @@ TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     _S.ROLLBACK_FAILED: _BACK | {_S.APPLIED, _S.ERRORED},
     _S.IRREVERSIBLE: frozenset(),
 }
-"""``FAILED → STARTED`` is a retry with a new attempt number. ``→ ROLLED_BACK`` without an undo
+"""``STARTED → SKIPPED``: it did nothing but wait, and a person would not wait any longer.
+``FAILED → STARTED`` is a retry with a new attempt number. ``→ ROLLED_BACK`` without an undo
 intent means that the world was found to be as it was before the step. ``ROLLED_BACK → STARTED``
 is forward again after a partial rollback (``rollback --to``). A skipped step can have acted before
 a person left it out; a rollback takes that back. ``ROLLBACK_FAILED → APPLIED`` or ``ERRORED``: the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,45 @@ def test_an_answer_for_a_step_is_for_the_hosts_that_it_is_about(
     told.do("freeze@web1.east", 1).intent("freeze@web2.east")
     told.add("failed", "freeze@web2.east", 1, "do", error="exit 3").add("held", why="it failed")
     run_id = keep(told, tmp_path)
-    say(verb[0], run_id, "freeze", *verb[1:], state=tmp_path)
+    said = say(verb[0], run_id, "freeze", *verb[1:], state=tmp_path)
+    assert said.startswith(f"{verb[0]} freeze: noted")
     inbox = open_store(tmp_path).inbox(run_id)
     assert [message.node for message in inbox] == [f"freeze@{host}" for host in addressed]
+
+
+def test_what_asks_for_a_decision_cannot_be_skipped(tmp_path: Path) -> None:
+    told = Story(story.shop_plan()).add("intent", "go", 1, "do", actions=[
+        {"action": "ask_operator", "question": "Go?"}])
+    run_id = keep(told.add("ask", "go", 1, "do", question="Go?", seq=2), tmp_path)
+    with pytest.raises(Refused, match=r"go cannot be skipped now: it asks people"):
+        say("skip", run_id, "go", state=tmp_path)
+    assert open_store(tmp_path).inbox(run_id) == []
+
+
+@pytest.mark.parametrize(("told", "why"), [
+    (story.done, "has ended: done"), (story.rolled_back, "has ended: rolled_back"),
+    (story.not_restored, "has gone back, and not everything was restored"),
+])
+@pytest.mark.parametrize("verb", [
+    ["pause"], ["continue"], ["retry", "go"], ["skip", "go"], ["resolve", "go", "--done"]])
+def test_a_run_that_has_ended_takes_no_orders(
+    tmp_path: Path, told: Callable[[], Story], why: str, verb: list[str]
+) -> None:
+    run_id = keep(told(), tmp_path)
+    if verb[0] == "resolve" and told is story.not_restored:
+        say(verb[0], run_id, *verb[1:], state=tmp_path)  # Of an undo in doubt people can tell.
+        return
+    with pytest.raises(Refused, match=f"{verb[0]} means nothing now: run {run_id} {why}"):
+        say(verb[0], run_id, *verb[1:], state=tmp_path)
+    assert open_store(tmp_path).inbox(run_id) == []
+
+
+def test_hosts_at_work_are_not_skipped_with_the_others(tmp_path: Path) -> None:
+    told = Story(story.shop_plan(steps=(story.step("freeze", hosts=story.HOSTS),)))
+    told.add("intent", "freeze@web1.east", 1, "do", actions=[
+        {"action": "run_command", "host": "web1.east", "script": "freeze"}])
+    run_id = keep(told, tmp_path)
+    said = say("skip", run_id, "freeze", state=tmp_path)
+    assert said.startswith("not freeze@web1.east: it is at work; it can be skipped when it has")
+    inbox = open_store(tmp_path).inbox(run_id)
+    assert [message.node for message in inbox] == ["freeze@web2.east", "freeze@web3.east"]

@@ -9,15 +9,21 @@ from typing import Any, ClassVar
 
 import pytest
 
+from runbook.engine.actions_json import to_json
 from runbook.engine.context import Observer
 from runbook.engine.driver import Driven
+from runbook.engine.orders import why_not_skipped
 from runbook.errors import ExitCode
 from runbook.journal import Draft
+from runbook.kinds.gate_approve import GateApprove
+from runbook.kinds.manual import Manual
+from runbook.kinds.wait import Wait
+from runbook.model.actions import Confirm, Notify, RunCommand, WaitFor
 from runbook.model.events import Event
 from runbook.model.kind import Kind
 from runbook.model.plan import Check, Plan, PlannedStep
 from runbook.model.runbook import Policy, Poll, Retry, Window, WindowPolicy
-from runbook.model.runstate import RunState
+from runbook.model.runstate import NodeStatus, RunState
 from runbook.model.state import NodeState, RunPhase
 from tests.engine.miniworld import KINDS, Lab, ManualClock, step
 from tests.engine.test_review import PATIENCE, Ticking, within
@@ -45,7 +51,8 @@ class Unmoved(ManualClock):
 class Waiting(Lab):
     """A lab in which an order comes as soon as somebody waits for a moment."""
 
-    kinds: ClassVar[dict[str, type[Kind]]] = KINDS
+    kinds: ClassVar[dict[str, type[Kind]]] = {
+        **KINDS, "wait": Wait, "manual": Manual, "gate.approve": GateApprove}
 
     def told(
         self, *orders: tuple[str, str], then: Callable[[], None] = lambda: None, most: int = 1
@@ -203,3 +210,91 @@ def test_a_step_left_out_just_before_it_asks_asks_nobody(tmp_path: Path) -> None
     assert driven is not None and driven.exit_code is ExitCode.OK
     assert asked == []
     assert not lab.state.nodes["b"].question
+
+
+# -- what is at work already -------------------------------------------------------------------
+
+
+def test_a_wait_that_has_begun_can_be_left_out_and_taken_back(tmp_path: Path) -> None:
+    lab = Waiting(tmp_path, Plan(runbook="r", steps=(
+        _put("a"), step("soak", "wait", after=["a"], args={"for": FAR}), _put("b", "soak"))),
+        {"a": "0", "b": "0"})
+    driven = lab.told(("skip", "soak"))
+    assert driven.exit_code is ExitCode.OK
+    assert lab.state.nodes["soak"].state is NodeState.SKIPPED
+    assert lab.outside.values == {"a": "1", "b": "1"}
+    lab.clock = ManualClock()
+    back = lab.drive(kinds=lab.kinds, back=True, setup=lambda _: lab.say("rollback"))
+    assert back is not None and back.exit_code is ExitCode.ROLLED_BACK
+    assert lab.state.nodes["soak"].detail == "it had only waited or asked"
+    assert lab.outside.values == {"a": "0", "b": "0"}
+
+
+def test_a_wait_can_be_left_out_after_its_controller_died(tmp_path: Path) -> None:
+    lab = Waiting(tmp_path, Plan(runbook="r", steps=(
+        step("soak", "wait", args={"for": FAR}), _put("b", "soak"))), {"b": "0"})
+
+    def stopped() -> None:
+        assert lab.ctx is not None
+        lab.ctx.stop()
+
+    assert lab.told(then=stopped).exit_code is ExitCode.STOPPED
+    assert lab.state.nodes["soak"].state is NodeState.STARTED
+    lab.say("skip", "soak")
+    driven = within(lambda: lab.drive(kinds=lab.kinds))
+    assert driven is not None and driven.exit_code is ExitCode.OK
+    assert lab.outside.values == {"b": "1"}
+
+
+class Answers(Observer):
+    """Leaves out whatever asks, and says yes once that did not count."""
+
+    def __init__(self, lab: Waiting) -> None:
+        self.lab = lab
+        self.asked: list[str] = []
+
+    def on_event(self, event: Event, state: RunState) -> None:
+        if event.kind == "ask":
+            self.asked.append(event.node)
+            self.lab.say("skip", event.node)
+        elif event.kind == "note" and "did not count" in str(event.data["text"]):
+            self.lab.say("approve", event.node, evidence="seen", role="lead")
+
+
+@pytest.mark.parametrize(("kind", "args", "ends"), [
+    ("gate.approve", {}, NodeState.VERIFIED),
+    ("gate.approve", {"roles": ["lead"]}, NodeState.VERIFIED),
+    ("manual", {"instructions": "Call."}, NodeState.SKIPPED),
+    ("manual", {"instructions": "Call.", "evidence": True}, NodeState.VERIFIED),
+    ("manual", {"instructions": "Call.", "roles": ["lead"]}, NodeState.VERIFIED),
+])
+def test_a_decision_that_is_asked_for_has_to_be_given(
+    tmp_path: Path, kind: str, args: dict[str, Any], ends: NodeState
+) -> None:
+    """… while an errand that turned out to be needless is simply left out."""
+    lab = Waiting(tmp_path, Plan(runbook="r", steps=(
+        step("q", kind, args=args), _put("b", "q"))), {"b": "0"})
+    people = Answers(lab)
+    driven = within(lambda: lab.drive(kinds=lab.kinds, real=Ticking(), observer=people))
+    assert driven is not None and driven.exit_code is ExitCode.OK
+    assert lab.state.nodes["q"].state is ends
+    assert lab.outside.values == {"b": "1"}
+    if ends is NodeState.SKIPPED:
+        back = lab.drive(kinds=lab.kinds, back=True, setup=lambda _: lab.say("rollback"))
+        assert back is not None and back.exit_code is ExitCode.ROLLED_BACK
+        assert people.asked == ["q"], "nothing was done, and nobody is to take it back"
+
+
+@pytest.mark.parametrize(("actions", "state", "says"), [
+    ([WaitFor(until=1.0, why=""), Notify(channel="log", message="")], NodeState.STARTED, ""),
+    ([RunCommand(host=None, script="x"), WaitFor(until=1.0, why="")], NodeState.STARTED,
+     "it is at work; it can be skipped when it has ended"),
+    ([Confirm(what=""), RunCommand(host=None, script="x")], NodeState.STARTED, "it is at work"),
+    ([WaitFor(until=1.0, why="")], NodeState.APPLIED, "it is at work"),
+    ([], NodeState.VERIFIED, "it is verified"),
+    ([], NodeState.FAILED, ""),
+    ([], NodeState.UNDOING, "it is undoing"),
+])
+def test_what_can_be_left_out(actions: list[Any], state: NodeState, says: str) -> None:
+    found = why_not_skipped(NodeStatus("a", state, actions=[to_json(a) for a in actions]))
+    assert found.startswith(says) and bool(found) == bool(says)
