@@ -196,6 +196,8 @@ def _drive(ctx: RunContext, *, back: bool = False) -> Driven:
             except Errored as fault:
                 why = f"not everything could be opened beforehand: {fault.message}"
                 if must:
+                    further = "further " if begun else ""
+                    why = f"{why}; nothing {further}was changed"
                     ctx.append(Draft("held", data={"why": why}))
                     return Driven(ctx.state.phase, ExitCode.UNREACHABLE, why)
                 ctx.append(Draft("note", data={"text": why}))

@@ -66,7 +66,7 @@ class SecretStore:
                 faults.append(fault.message)
         if faults:
             raise Errored(
-                "; ".join(faults), hint="nothing was touched; provide the secrets and start again"
+                "; ".join(faults), hint="provide the secrets; nothing is begun without them"
             )
 
     def _find(self, name: str) -> str:
@@ -92,7 +92,7 @@ class SecretStore:
         if variable not in self._environ:
             raise Errored(
                 f"secret {ref.name!r}: the environment variable {variable} is not set",
-                hint=f"export {variable} before you start",
+                hint=f"export {variable} where the controller is started",
             )
         return self._environ[variable].rstrip("\r\n")
 
@@ -124,7 +124,7 @@ class SecretStore:
             # Not chained: the exception carries the output so far.
             raise Errored(
                 f"secret {ref.name!r}: {words[0]} did not end within {_COMMAND_PATIENCE:.0f} s",
-                hint="it may be waiting for a passphrase; unlock it before you start",
+                hint="it may be waiting for a passphrase; unlock it first",
             ) from None
         if done.returncode != 0:
             raise Errored(

@@ -12,7 +12,7 @@ _HEADS = {
     ExitCode.ROLLED_BACK: "rolled back: everything this run changed was put back and checked",
     ExitCode.NOT_RESTORED: "NOT fully restored",
     ExitCode.STOPPED: "stopped at a checkpoint",
-    ExitCode.UNREACHABLE: "held before anything was changed",
+    ExitCode.UNREACHABLE: "held: nothing further was begun",
 }
 
 
