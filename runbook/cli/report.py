@@ -61,7 +61,7 @@ def report_of(store: Store, run_id: str) -> Report:
     judgement = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
     return build_report(
         state, events, now=time_of_run(state), judgement=judgement,
-        forecast=forecast_of(store, state),
+        forecast=forecast_of(store, state), held=store.holder(run_id) is not None,
     )
 
 

@@ -36,8 +36,9 @@ def command(
 
     def look() -> Glance:
         folded = load_state(store, run_id)
-        said = output_under_way(folded, folder) if store.holder(run_id) else ()
-        return Glance(folded, time_of_run(folded), real.now(), said, reckoning=known)
+        held = store.holder(run_id) is not None
+        said = output_under_way(folded, folder) if held else ()
+        return Glance(folded, time_of_run(folded), real.now(), said, reckoning=known, held=held)
 
     if watch and not json:
         try:

@@ -24,8 +24,9 @@ class Advice(BaseModel):
     """A step waits for this answer."""
 
 
-def advise(state: RunState) -> tuple[Advice, ...]:
-    """What can be done about the run as it stands, most urgent first; empty when it is done."""
+def advise(state: RunState, *, held: bool = True) -> tuple[Advice, ...]:
+    """What can be done about the run as it stands, most urgent first; empty when it is done.
+    ``held``: a controller holds it, and hears what it is told."""
     run = state.run_id
     asked = [
         a for group in alike(n for n in state.nodes.values() if n.question)
@@ -40,7 +41,7 @@ def advise(state: RunState) -> tuple[Advice, ...]:
         for n in state.nodes.values()
         if _in_doubt(n)
     ]
-    return (*asked, *doubt, *_by_phase(state))
+    return (*asked, *doubt, *_by_phase(state, held))
 
 
 def _in_doubt(status: NodeStatus) -> bool:
@@ -104,7 +105,7 @@ def _meant(*nodes: NodeStatus) -> str:
     return shlex.quote(node if len(nodes) == 1 else node.partition("@")[0])
 
 
-def _by_phase(state: RunState) -> list[Advice]:
+def _by_phase(state: RunState, held: bool) -> list[Advice]:
     run = state.run_id
     back = Advice(text="put everything back", command=f"runbook rollback {run}")
     stuck = [n for n in state.nodes.values() if n.state in _STUCK]
@@ -117,6 +118,9 @@ def _by_phase(state: RunState) -> list[Advice]:
         for group in alike(stuck)[:3]
     ]
     match state.phase:
+        case RunPhase.PAUSED if not held:
+            again = Advice(text="go on from where it stopped", command=f"runbook resume {run}")
+            return [again] if state.rolling_back else [again, back]
         case RunPhase.PAUSED:
             return [Advice(text="let the run go on", command=f"runbook continue {run}"), back]
         case RunPhase.HELD:

@@ -54,12 +54,13 @@ def build_report(
     now: float,
     judgement: Mapping[str, Any] | None = None,
     forecast: Forecast | None = None,
+    held: bool = False,
 ) -> Report:
     """The report of a run as it stands at the run's time ``now``.
 
     ``state`` is the fold of ``events``. ``judgement`` holds what was measured from outside, by
     name; see :func:`runbook.engine.measures.read_measures`. ``forecast``: what a simulation had
-    said before the run.
+    said before the run. ``held``: a controller holds it now.
     """
     plan = state.plan
     window = plan.window
@@ -140,7 +141,7 @@ def build_report(
         outputs=tuple(_outputs(events)),
         journal_events=len(events),
         journal_head=events[-1].hash if events else GENESIS,
-        next=advise(state),
+        next=advise(state, held=held),
     )
 
 

@@ -212,7 +212,7 @@ def _budget(read: BudgetReading, ascii_only: bool) -> Text:
 def _footer(glance: Glance, width: int, room: int) -> list[Text]:
     """What people have to do, then what comes next."""
     state = glance.state
-    told = advise(state)
+    told = advise(state, held=glance.held)
     most = 8 if room >= 28 or any(advice.asked for advice in told) else 4
     lines: list[Text] = []
     for advice in told:

@@ -29,6 +29,8 @@ class Glance:
     """(node, line), oldest first."""
     reckoning: Reckoning | None = None
     """What steps and their undos are thought to take, for the back-out clock."""
+    held: bool = True
+    """Whether a controller holds the run."""
 
 
 def snapshot(state: RunState) -> RunState:

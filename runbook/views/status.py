@@ -82,7 +82,7 @@ def status_data(
     clocks and open questions of this moment. Times are Unix seconds, durations seconds.
     ``output``: (node, line), as in :class:`~runbook.views.glance.Glance`."""
     at = state.ended_at if state.ended_at is not None else now
-    report = build_report(state, events, now=at)
+    report = build_report(state, events, now=at, held=held_by is not None)
     back = clock(state, at, reckoning)
     shared = {
         "run_id", "runbook", "title", "plan_digest", "level", "phase", "headline", "why", "who",

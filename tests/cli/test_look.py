@@ -152,3 +152,14 @@ def test_hosts_at_work_are_not_skipped_with_the_others(tmp_path: Path) -> None:
     assert said.startswith("not freeze@web1.east: it is at work; it can be skipped when it has")
     inbox = open_store(tmp_path).inbox(run_id)
     assert [message.node for message in inbox] == ["freeze@web2.east", "freeze@web3.east"]
+
+
+def test_status_and_report_of_a_stopped_run_say_resume(tmp_path: Path) -> None:
+    run_id = keep(story.to_the_flip().add("paused", why="stopped on request"), tmp_path)
+    for text in (say("status", state=tmp_path), say("status", "--json", state=tmp_path),
+                 say("report", state=tmp_path)):
+        assert f"runbook resume {run_id}" in text
+        assert "runbook continue" not in text
+    lease = open_store(tmp_path).acquire(run_id, "anna on ctl1")
+    assert f"runbook continue {run_id}" in say("status", state=tmp_path)
+    lease.release()

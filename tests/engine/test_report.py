@@ -199,6 +199,18 @@ def test_an_undo_in_doubt_is_asked_about_and_not_just_tried_again() -> None:
     assert second.command == "runbook rollback shop-2009-k3v9xq"
 
 
+def test_a_run_that_was_stopped_is_resumed_and_one_that_pauses_continues() -> None:
+    """What is told to a run that no controller holds is heard by nobody."""
+    told = story.to_the_flip().add("paused", why="stopped on request")
+    run = told.run_id
+    assert [a.command for a in advise(told.state)] == [
+        f"runbook continue {run}", f"runbook rollback {run}"]
+    assert [a.command for a in advise(told.state, held=False)] == [
+        f"runbook resume {run}", f"runbook rollback {run}"]
+    told.add("rollback_started", why="asked", who="", to=None).add("paused", why="stopped")
+    assert [a.command for a in advise(told.state, held=False)] == [f"runbook resume {run}"]
+
+
 def test_advice_after_a_rollback_points_at_the_step_that_failed() -> None:
     (advice,) = advise(story.rolled_back().state)
     assert advice.command == "runbook log shop-2009-k3v9xq flip --output"
