@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -71,6 +72,7 @@ class LiveScreen(Observer):
         glance = self.glance()
         if glance is not None:
             width, height = self._console.size
+            glance = dataclasses.replace(glance, held=False)  # Its controller is leaving, too.
             for line in compose(glance, width, height, ascii_only=self._ascii, output=False):
                 self._console.print(line)
 

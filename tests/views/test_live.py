@@ -140,6 +140,18 @@ def test_the_last_picture_stays_after_the_screen_is_left() -> None:
     assert "9 of 9 steps done" in after
 
 
+def test_the_last_picture_of_a_stopped_run_says_how_to_go_on() -> None:
+    told = story.to_the_flip().add("paused", why="stopped on request")
+    out = console()
+    with live(told, out) as shown:
+        feed(shown, told)
+        assert "runbook continue" in "\n".join(drawn(shown))
+    file = out.file
+    assert isinstance(file, io.StringIO)
+    last = file.getvalue().rpartition("\x1b[?1049l")[2]
+    assert "runbook resume" in last and "runbook continue" not in last
+
+
 def test_no_color_leaves_no_colour() -> None:
     told = story.over_budget()
     out = console(no_color=True)
