@@ -19,7 +19,7 @@ from runbook.engine.outputs import take_outputs
 from runbook.engine.perform import OutcomeUnknown, complete, perform_all
 from runbook.engine.reads import NodeReads
 from runbook.engine.undo import undo_node
-from runbook.engine.waits import wait_for
+from runbook.engine.waits import pause_for
 from runbook.errors import Errored
 from runbook.model.actions import Action, ActionResult, Confirm
 from runbook.model.kind import Kind
@@ -73,7 +73,7 @@ def _run_node(ctx: RunContext, step: PlannedStep, node: Node) -> NodeState:
     while status.state in _MAY_START and left > 0:
         if again:
             with ctx.idle():
-                wait_for(ctx, step.id, ctx.now() + wait, lambda: (
+                pause_for(ctx, step.id, wait, lambda: (
                     status.state not in _MAY_START or node.id in ctx.fresh_tries))
             wait *= step.retry.backoff
         if ctx.halt.is_set():

@@ -9,7 +9,7 @@ from runbook.engine.context import RunContext
 from runbook.engine.late import render_late
 from runbook.engine.mishaps import PASSING, words
 from runbook.engine.reads import NodeReads
-from runbook.engine.waits import wait_at_node
+from runbook.engine.waits import pause_at_node
 from runbook.errors import Errored
 from runbook.model.kind import Kind
 from runbook.model.observation import Observation, Verdict
@@ -35,7 +35,7 @@ def observe_until(
     The node's slot is free for others between two looks. Raises Stopping when the run is to stop
     there, and LeftOut when the node is left out.
     """
-    deadline = ctx.now() + (poll.timeout if poll else 0.0)
+    deadline = ctx.clock.steady() + (poll.timeout if poll else 0.0)
     held = 0
     while True:
         looked = _look(look)
@@ -43,13 +43,13 @@ def observe_until(
         if poll is None or held >= poll.stable:
             return looked
         hopeless = not looked.verdict.ok and not looked.verdict.retry
-        if hopeless or ctx.now() + poll.every > deadline:
+        if hopeless or ctx.clock.steady() + poll.every > deadline:
             if looked.verdict.ok:
                 return Looked(looked.observation, Verdict(
                     ok=False, seen=f"held only {held} of {poll.stable} times: "
                     f"{looked.verdict.seen}"))
             return looked
-        wait_at_node(ctx, node, op, ctx.now() + poll.every)
+        pause_at_node(ctx, node, op, poll.every)
 
 
 def _look(look: Callable[[], tuple[Observation, Verdict]]) -> Looked:

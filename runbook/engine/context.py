@@ -268,6 +268,14 @@ class _Watched:
                 return False
             self._have_it_looked_at(limit, wake)
 
+    def steady(self) -> float:
+        return self._ctx.world.clock.steady()
+
+    def pause(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        if self._ctx.state.level in REAL_LEVELS:
+            return self._ctx.world.clock.pause(seconds, wake)
+        return self.wait(self.now() + seconds, wake)
+
     def _have_it_looked_at(self, moment: float, wake: threading.Event | None) -> None:
         ctx = self._ctx
         for _ in range(_PATIENCE):

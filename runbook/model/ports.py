@@ -32,6 +32,14 @@ class Clock(Protocol):
     def wait(self, until: float, wake: threading.Event | None = None) -> bool:
         """Wait until ``until``; True when it was reached, False when ``wake`` was set first."""
 
+    def steady(self) -> float:
+        """Seconds that pass as the run's time does, counted from anywhere: they tell how long
+        something takes, whatever becomes of the time of day meanwhile."""
+
+    def pause(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        """Wait for as long by :meth:`steady`; True when that has passed, False when ``wake`` was
+        set first."""
+
 
 class CommandResult(_Frozen):
     """A finished command. Output is decoded as UTF-8 with replacement."""

@@ -116,6 +116,14 @@ class WorldClock:
         finally:
             self._forget(until)
 
+    def steady(self) -> float:
+        """The world's time, which nobody sets."""
+        return self.now()
+
+    def pause(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        """As :meth:`wait`, from now on."""
+        return self.wait(self.now() + seconds, wake)
+
     def _advance(self, target: float, deadline: float) -> float:
         """Let time run towards ``target``; the real seconds after which to look again."""
         with self._locked():

@@ -26,3 +26,9 @@ class SystemClock:
                 return True
             if alarm.wait(min(left, _SLICE)):
                 return False
+
+    def steady(self) -> float:
+        return time.monotonic()
+
+    def pause(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        return not (wake or threading.Event()).wait(max(0.0, seconds))

@@ -65,6 +65,12 @@ class ManualClock:
             self._now = max(self._now, until)
         return True
 
+    def steady(self) -> float:
+        return self.now()
+
+    def pause(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        return self.wait(self.now() + seconds, wake)
+
 
 class Outside:
     """The part of the outside that survives controllers."""

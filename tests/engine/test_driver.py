@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from runbook.model.plan import Plan
 from runbook.model.runbook import OutputSpec, Policy, Poll, Retry
 from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
-from tests.engine.miniworld import Lab, step
+from tests.engine.miniworld import Lab, ManualClock, step
 
 WIDE = Plan(runbook="wide", policy=Policy(max_parallel=8), steps=(
     step("a", "put", args={"key": "a", "value": "1"}),
@@ -289,6 +290,41 @@ def test_what_cannot_be_undone_is_named_and_does_not_stop_the_rest(tmp_path: Pat
     assert "cannot be undone: b" in driven.why
     assert lab.outside.values["a"] == "0"
     assert lab.state.nodes["b"].state is NodeState.IRREVERSIBLE
+
+
+class SetForward(ManualClock):
+    """The time of day is set an hour ahead again and again; what passes, passes as ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+        self.pauses: list[float] = []
+
+    def steady(self) -> float:
+        return self.passed
+
+    def pause(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        self.passed += seconds
+        self.pauses.append(seconds)
+        return super().wait(self.now() + seconds + 3600.0, wake)
+
+
+def test_a_clock_that_is_set_ends_no_look_before_its_time(tmp_path: Path) -> None:
+    """… neither of a check, nor of what comes after an action, nor a pause before a retry."""
+    plan = Plan(runbook="r", steps=(
+        step("a", "is", args={"key": "a", "value": "1"}, poll=Poll(every=1, timeout=9),
+             retry=Retry(times=1, wait=60.0), on_failure="hold"),))
+    lab = Lab(tmp_path, plan, {"a": "0"})
+    clock = lab.clock = SetForward()
+
+    class Comes(Observer):
+        def on_event(self, event: Event, state: RunState) -> None:
+            if event.kind == "failed":
+                lab.outside.values["a"] = "1"
+
+    driven = lab.drive(observer=Comes())
+    assert driven is not None and driven.exit_code is ExitCode.OK
+    assert clock.pauses == [1.0] * 9 + [60.0]
 
 
 def test_poll_waits_until_it_is_stable(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_a_long_wait_takes_no_longer_than_the_longest(clock: WorldClock) -> None
     assert target <= clock.now() < target + 5, "time stops racing at the moment waited for"
 
 
+def test_a_pause_passes_as_fast_as_a_wait(clock: WorldClock) -> None:
+    began, real = clock.steady(), time.monotonic()
+    assert clock.pause(600.0)
+    assert clock.steady() - began >= 600.0
+    assert time.monotonic() - real < 60
+
+
 def test_a_short_wait_runs_at_the_scale(clock: WorldClock) -> None:
     began = time.monotonic()
     assert clock.wait(clock.now() + 6)
