@@ -270,6 +270,39 @@ def test_pause_continue_and_skip(place: Place, tmp_path: Path) -> None:
     assert (tmp_path / "ledger").read_text() == "begun\n"
 
 
+WAITS = """
+runbook: waits
+steps:
+  - id: later
+    kind: shell
+    with: {command: "echo later >> HERE/ledger"}
+    not_before: 2100-01-01T00:00Z
+  - {id: soak, kind: wait, with: {for: 2h}}
+  - id: flaky
+    kind: shell
+    with: {command: "test -e HERE/mended"}
+    retry: {times: 5, wait: 1h}
+  - {id: last, kind: shell, with: {command: "echo last >> HERE/ledger"}}
+"""
+
+
+def test_orders_to_what_waits_are_carried_out_at_once(place: Place, tmp_path: Path) -> None:
+    place.write(WAITS)
+    child = place.run()
+    place.until(lambda: bool(place.store.latest_run_id()), child)
+    run = place.store.latest_run_id() or ""
+    runbook(tmp_path, "skip", run, "later", "--why", "not tonight")
+    place.until(lambda: place.state.nodes["soak"].state is NodeState.STARTED, child)
+    runbook(tmp_path, "skip", run, "soak", "--why", "long enough")
+    place.until(lambda: place.state.nodes["flaky"].state is NodeState.FAILED, child)
+    (tmp_path / "mended").touch()
+    runbook(tmp_path, "retry", run, "flaky")
+    assert child.wait(30) == 0
+    assert (tmp_path / "ledger").read_text() == "last\n"
+    late = runbook(tmp_path, "pause", run, code=11)
+    assert f"pause means nothing now: run {run} has ended: done" in late.stderr
+
+
 def test_a_live_run_can_demand_a_rehearsal_of_this_very_plan(
     place: Place, tmp_path: Path
 ) -> None:
