@@ -6,21 +6,26 @@ Pure: what a new plan would change in a run as it stands, and what of that may n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbook.engine.ground import Thing, ground
 from runbook.errors import Refused
 from runbook.journal import Draft
+from runbook.model.database import Database
+from runbook.model.dns import Zone
+from runbook.model.inventory import Host, Inventory
 from runbook.model.plan import Plan, PlannedStep
 from runbook.model.runstate import NodeStatus, RunState
+from runbook.model.secrets import SecretRef
 from runbook.model.state import NodeState, RunPhase
+from runbook.templating.needed import playbook_outputs_read
 
 _SHOWN = 100
 _FOR_PEOPLE = frozenset({"title", "owner", "tags", "source", "estimate", "estimate_undo"})
 """Of a step: decides nothing about what was done or how it is taken back."""
 
-_DEFINITIONS = ("zones", "databases", "secrets")
 _HEAD = ("title", "owner", "window", "policy", "budgets")
 _MAY_CHANGE = frozenset({RunPhase.RUNNING, RunPhase.PAUSED, RunPhase.HELD})
 
@@ -123,40 +128,70 @@ def _step_changes(state: RunState, step: PlannedStep, new: PlannedStep | None) -
 
 
 def _definitions(old: Plan, new: Plan, begun: list[PlannedStep]) -> list[Change]:
-    """Hosts, zones, databases, secrets and files: those that a step that has begun speaks of must
+    """Hosts, zones, databases, secrets and files: those that a step that has begun stands on must
     stay, as it may have to be taken back."""
     found: list[Change] = []
-    spoken = [(step.id, json.dumps(step.model_dump(mode="json"))) for step in begun]
+    stood_on = ground(old, begun)
 
     def compare(what: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*was, *now]):
-            users = [step for step, text in spoken if json.dumps(name)[1:-1] in text]
-            refused = f"{users[0]} has begun with it" if users and name in was else ""
+            refused = stood_on.get(Thing(what, name), "")
             found.extend(Change(f"{what} {name}", text, refused)
                          for text in _unlike(was.get(name), now.get(name)))
 
-    compare("host", _hosts(old), _hosts(new))
-    for kind in _DEFINITIONS:
-        compare(kind.removesuffix("s"), _named(old, kind), _named(new, kind))
-    compare("file", old.files, new.files)
-    was, now = (plan.inventory.model_dump(mode="json", exclude={"hosts"}) for plan in (old, new))
-    found += [Change("inventory", text) for text in _unlike(was, now)]
-    for name in ("playbook_outputs", "playbook_scopes"):
-        found += [Change(name.replace("_", " "), text)
-                  for text in _unlike(_plain(old, name), _plain(new, name))]
+    compare("host", _named(old.inventory.hosts), _named(new.inventory.hosts))
+    compare("zone", _named(old.zones), _named(new.zones))
+    compare("database", _named(old.databases), _named(new.databases))
+    compare("secret", _named(old.secrets), _named(new.secrets))
+    found += _files(old, new, begun)
+    reached = next((why for thing, why in stood_on.items() if thing.what == "host"), "")
+    for name in ("sites", "known_hosts", "ssh_config"):
+        was, now = (_plain(plan.inventory, name) for plan in (old, new))
+        refused = reached if name == "ssh_config" else ""
+        found += [Change("inventory", text, refused) for text in _unlike(was, now, name)]
+    return found + _playbooks(old, new, begun)
+
+
+def _files(old: Plan, new: Plan, begun: list[PlannedStep]) -> list[Change]:
+    spoken = [(step.id, json.dumps(step.model_dump(mode="json"))) for step in begun]
+    found: list[Change] = []
+    for name in dict.fromkeys([*old.files, *new.files]):
+        users = [step for step, text in spoken if json.dumps(name)[1:-1] in text]
+        refused = f"{users[0]} has begun with it" if users and name in old.files else ""
+        found.extend(Change(f"file {name}", text, refused)
+                     for text in _unlike(old.files.get(name), new.files.get(name)))
     return found
 
 
-def _hosts(plan: Plan) -> dict[str, Any]:
-    return {host.name: host.model_dump(mode="json") for host in plan.inventory.hosts}
+def _playbooks(old: Plan, new: Plan, begun: list[PlannedStep]) -> list[Change]:
+    """Outputs of called playbooks, and the variables in them: an undo may be made of them."""
+    readers = [(step.id, playbook_outputs_read(old, step)) for step in begun]
+
+    def reader(call: str, output: str | None) -> str:
+        for step, read in readers:
+            if any(one == call and output in (None, name) for one, name in read):
+                return f"{step} has begun and reads it"
+        return ""
+
+    found: list[Change] = []
+    for call in dict.fromkeys([*old.playbook_outputs, *new.playbook_outputs]):
+        was, now = (plan.playbook_outputs.get(call, {}) for plan in (old, new))
+        for name in dict.fromkeys([*was, *now]):
+            found += [Change(f"output {name} of {call}", text, reader(call, name))
+                      for text in _unlike(was.get(name), now.get(name))]
+        scope, other = (plan.playbook_scopes.get(call) for plan in (old, new))
+        found += [Change(f"variables of the outputs of {call}", text, reader(call, None))
+                  for text in _unlike(scope, other)]
+    return found
 
 
-def _named(plan: Plan, kind: str) -> dict[str, Any]:
-    return {str(item.get("called") or item["name"]): item for item in _plain(plan, kind)}
+def _named(items: Iterable[Zone | Database | SecretRef | Host]) -> dict[str, Any]:
+    return {item.called if isinstance(item, Zone) else item.name: item.model_dump(mode="json")
+            for item in items}
 
 
-def _plain(plan: Plan, name: str) -> Any:
-    return plan.model_dump(mode="json", include={name})[name]
+def _plain(whole: Plan | Inventory, name: str) -> Any:
+    return whole.model_dump(mode="json", include={name})[name]
 
 
 def _by_id(value: Any) -> Any:

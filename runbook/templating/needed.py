@@ -50,6 +50,36 @@ def read_by(plan: Plan, text: str, prefix: str) -> set[tuple[str, str]]:
     return found
 
 
+def playbook_outputs_read(plan: Plan, step: PlannedStep) -> set[tuple[str, str]]:
+    """(call, output) of every output of a called playbook that a late value of the step may read,
+    also where it has a default for it, and of what these read in turn."""
+    found: set[tuple[str, str]] = set()
+    waiting = list(_late_texts(step))
+    while waiting:
+        text, prefix = waiting.pop()
+        fresh = _calls_in(plan, text, prefix) - found
+        found |= fresh
+        for call, name in fresh:
+            waiting.append((plan.playbook_outputs[call][name], f"{call}/"))
+            waiting += _bound(plan.playbook_scopes.get(call, {}))
+    return found
+
+
+def _calls_in(plan: Plan, text: str, prefix: str) -> set[tuple[str, str]]:
+    """A path that ends before the output, or before the call, may mean each of them."""
+    found: set[tuple[str, str]] = set()
+    for reference in references(text):
+        root, *path = reference.path
+        if root != "outputs":
+            continue
+        for call, outputs in plan.playbook_outputs.items():
+            if not call.startswith(prefix):
+                continue
+            if not path or output_key(call) == output_key(prefix + path[0]):
+                found |= {(call, name) for name in outputs if path[1:2] in ([], [name])}
+    return found
+
+
 def _late_texts(step: PlannedStep) -> Iterator[tuple[str, str]]:
     """Every late text of a step, with the prefix of the playbook it was written in."""
     prefix = str(step.scope.get(PREFIX, ""))

@@ -8,7 +8,12 @@ import pytest
 
 from runbook.engine.amend import amended, changes, check_may_amend
 from runbook.errors import Refused
-from runbook.model.plan import Plan, PlannedStep
+from runbook.model.database import Database
+from runbook.model.dns import Zone
+from runbook.model.inventory import Host, Inventory
+from runbook.model.plan import Node, Plan, PlannedStep
+from runbook.model.runstate import RunState
+from runbook.model.secrets import SecretRef
 from runbook.model.state import NodeState
 from tests.engine.miniworld import Lab, step
 from tests.engine.test_review import say
@@ -101,3 +106,112 @@ def test_a_step_that_comes_back_goes_on_counting(tmp_path: Path) -> None:
     assert lab.outside.values["b"] == "1"
     assert len(lab.state.amendments) == 2
     assert lab.state.amendments[0].digest == lab.state.amendments[1].was
+
+
+def night(*, moved: str = "", secret: str = "", freeze: str = "east", zone: str = "shop.example",
+          **more: object) -> Plan:
+    """``freeze`` and ``flip`` have things below them. ``moved``, ``secret``: those that differ."""
+    def host(name: str, **fields: str) -> Host:
+        return Host(name=name, address="192.0.2.99" if name == moved else "192.0.2.1", **fields)
+
+    def reference(name: str) -> SecretRef:
+        return SecretRef(name=name, source="env", argument="B" if name == secret else "A")
+
+    return Plan(
+        runbook="night",
+        inventory=Inventory(hosts=(
+            host("east-db", jump="bastion", become="sudo"), host("bastion", become="jumper"),
+            host("west-db"), host("east"),
+        )),
+        zones=(Zone(name="shop.example.", key="tsig"),
+               Zone(name="shop.example.", view="inside", key="inner")),
+        databases=(
+            Database(name="east", engine="postgres", host="east-db", port=5432, password="db"),
+            Database(name="west", engine="postgres", host="west-db", port=5432, password="spare"),
+        ),
+        secrets=tuple(map(reference, ("db", "sudo", "jumper", "tsig", "inner", "spare"))),
+        steps=(step("freeze", "postgres.freeze", args={"database": freeze}),
+               step("flip", "dns.flip", args={"zone": zone}, after=["freeze"]),
+               step("later", "postgres.freeze", args={"database": "west"}, after=["flip"])),
+    ).model_copy(update=more)
+
+
+def begun(plan: Plan, *steps: str) -> RunState:
+    state = RunState.empty("night-1", plan)
+    for name in steps:
+        state.nodes[name].state = NodeState.VERIFIED
+        state.nodes[name].intended = True
+    return state
+
+
+@pytest.mark.parametrize(("what", "new", "why"), [
+    ("host east-db", night(moved="east-db"), "freeze has begun with database east"),
+    ("host bastion", night(moved="bastion"), "freeze has begun with host east-db"),
+    ("secret db", night(secret="db"), "freeze has begun with database east"),
+    ("secret sudo", night(secret="sudo"), "freeze has begun with host east-db"),
+    ("secret jumper", night(secret="jumper"), "freeze has begun with host bastion"),
+    ("secret tsig", night(secret="tsig"), "flip has begun with zone shop.example."),
+])
+def test_what_a_begun_step_stands_on_stays_however_far_below(
+    what: str, new: Plan, why: str
+) -> None:
+    state = begun(night(), "freeze", "flip")
+    (change,) = changes(state, new)
+    assert (change.what, change.refused) == (what, f"{why}, which stands on it")
+    with pytest.raises(Refused, match=f"{what}.*{why}"):
+        amended(state, new, (change,), who="ada", why="x")
+    assert [c.refused for c in changes(begun(night()), new)] == [""]
+
+
+@pytest.mark.parametrize("new", [
+    night(moved="west-db"), night(secret="spare"), night(secret="inner"),
+])
+def test_what_only_later_steps_stand_on_may_change(new: Plan) -> None:
+    assert [c.refused for c in changes(begun(night(), "freeze", "flip"), new)] == [""]
+
+
+@pytest.mark.parametrize("zone", ["shop.example", "shop.example.", "Shop.Example"])
+def test_a_zone_is_known_however_it_is_written(zone: str) -> None:
+    other = tuple(one.model_copy(update={"servers": ("192.0.2.7",)}) for one in night().zones)
+    found = changes(begun(night(zone=zone), "flip"), night(zone=zone, zones=other))
+    assert [(c.what, c.refused) for c in found] == [
+        ("zone shop.example.", "flip has begun with it"), ("zone shop.example@inside", "")]
+    inside = "shop.example@INSIDE"
+    found = changes(begun(night(zone=inside), "flip"), night(zone=inside, zones=other))
+    assert [c.refused for c in found] == ["", "flip has begun with it"]
+
+
+def test_a_playbook_output_that_an_undo_is_made_of_stays() -> None:
+    def with_calls(where: str, inner: str, spare: str) -> Plan:
+        made = Node(id="use", step="use", late=True, args={"command": "true"},
+                    undo="back {{ outputs.outer.where }}")
+        return Plan(
+            runbook="night",
+            steps=(step("outer/deep/look", "log"),
+                   step("use", "log").model_copy(update={"nodes": (made,)})),
+            playbook_outputs={"outer/deep": {"where": inner},
+                              "outer": {"where": where, "spare": spare}},
+            playbook_scopes={"outer": {"__prefix__": "outer/"},
+                             "outer/deep": {"__prefix__": "outer/deep/"}},
+        )
+
+    old = with_calls("{{ outputs.deep.where | default(1) }}", "{{ outputs.look.a }}", "x")
+    state = begun(old, "use")
+    reads = "use has begun and reads it"
+    assert [(c.what, c.refused) for c in changes(
+        state, with_calls("{{ 2 }}", "{{ outputs.look.b }}", "y"))] == [
+        ("output where of outer/deep", reads), ("output where of outer", reads),
+        ("output spare of outer", "")]
+    scopes = old.playbook_scopes | {"outer": {"__prefix__": "outer/", "x": 1}}
+    (change,) = changes(state, old.model_copy(update={"playbook_scopes": scopes}))
+    assert change.refused == reads
+
+
+def test_another_ssh_config_leads_a_begun_step_elsewhere() -> None:
+    def reached_by(**files: object) -> Plan:
+        return night(inventory=night().inventory.model_copy(update=files))
+
+    state = begun(night(), "freeze")
+    (change,) = changes(state, reached_by(ssh_config="other"))
+    assert change.refused.startswith("freeze has begun with")
+    assert [c.refused for c in changes(state, reached_by(known_hosts=("more",)))] == [""]
