@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from runbook.errors import Refused
@@ -13,9 +14,15 @@ from runbook.model.plan import Plan
 from runbook.model.runbook import OutputSpec
 from runbook.templating.needed import outputs_needed
 
+PRINTED_LIMIT = 16 * 1024 * 1024
+"""Bytes that a command may print where outputs are taken from its text."""
+
+VALUE_LIMIT = 1024 * 1024
+"""Bytes of one output as JSON: it is journaled, and stands in every plan made of it."""
+
 
 class OutputMissing(ValueError):
-    """A declared output is not in what the command printed."""
+    """A declared output is not in what the command printed, or is too large to be one."""
 
 
 def given_outputs(
@@ -45,19 +52,46 @@ def given_outputs(
 def take_outputs(
     specs: Mapping[str, OutputSpec], results: Sequence[ActionResult]
 ) -> dict[str, Any]:
-    """Outputs from the last command's result. Raises OutputMissing naming the output."""
+    """Outputs from all that the last command printed. Raises OutputMissing naming the output."""
     if not specs:
         return {}
     data = next((r.data for r in reversed(results) if "exit_code" in r.data), None)
     if data is None:
         raise OutputMissing("no command ran, so there is nothing to take outputs from")
-    return {name: _typed(name, spec, _take(name, spec, data)) for name, spec in specs.items()}
+    text = _printed(data) if any(s.take != "exit_code" for s in specs.values()) else ""
+    found: dict[str, Any] = {}
+    for name, spec in specs.items():
+        taken = data["exit_code"] if spec.take == "exit_code" else _take(name, spec, text)
+        found[name] = _typed(name, spec, taken)
+        if len(json.dumps(found[name], ensure_ascii=False).encode()) > VALUE_LIMIT:
+            raise OutputMissing(
+                f"output {name!r} is larger than {VALUE_LIMIT // 1024} KiB, the most that one can "
+                "be: take a part of it, or leave it in a file and name that"
+            )
+    return found
 
 
-def _take(name: str, spec: OutputSpec, data: Mapping[str, Any]) -> Any:
-    text = str(data.get("stdout", ""))
-    if spec.take == "exit_code":
-        return data["exit_code"]
+def _printed(data: Mapping[str, Any]) -> str:
+    """All that a command printed. A result holds only the beginning of what is long; all of it is
+    in a file of the controller."""
+    if not data.get("stdout_cut"):
+        return str(data.get("stdout", ""))
+    path = Path(str(data["stdout_path"]))
+    try:
+        if path.stat().st_size > PRINTED_LIMIT:
+            raise OutputMissing(
+                f"the command printed more than {PRINTED_LIMIT // 1024 // 1024} MiB, too much to "
+                f"take outputs from; it is kept in {path}"
+            )
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as fault:
+        raise OutputMissing(
+            f"the outputs are taken from what the command printed, and {path}, which keeps it, "
+            f"cannot be read ({fault.strerror})"
+        ) from fault
+
+
+def _take(name: str, spec: OutputSpec, text: str) -> Any:
     if spec.take == "stdout":
         return text.strip()
     if spec.take == "regex":

@@ -164,7 +164,8 @@ class Shell(CommandKind):
 
     On a host it outlives the connection: losing SSH, or this controller, loses neither the
     command nor its exit status. Its whole output is kept; `outputs:` of the step takes values
-    out of it.
+    out of it, each of 1 MiB at the most, from up to 16 MiB of text. What is larger fails the
+    step: leave it in a file and print its name.
 
     Tell it how to see that the work is done (`creates` or `done_when`), and a second run does
     nothing. Give the step an `undo:` command, and a `probe` to prove that the undo worked: the

@@ -53,7 +53,7 @@ STEP_KEYS: dict[str, str] = {
     "undo": "A command that takes it back, {irreversible: why}, or false: no way back.",
     "on_failure": "What a failure leads to: rollback, hold, ask or continue.",
     "severity": "How bad a failure is: info, warning or critical.",
-    "outputs": "Named values taken from the command's output.",
+    "outputs": "Named values taken from the command's output, each of 1 MiB at the most.",
     "tags": "Words to find it by.",
     "owner": "Who answers for it.",
     "estimate": "How long it is thought to take.",

@@ -204,4 +204,5 @@ class ActionResult(BaseModel):
     detail: str = ""
     data: dict[str, Any] = Field(default_factory=dict)
     """JSON values. Commands: ``exit_code``, ``stdout``, ``stderr`` (the first 64 KiB each),
-    ``stdout_path``, ``stderr_path`` (whole output, on the controller), ``duration``."""
+    ``stdout_path``, ``stderr_path`` (whole output, on the controller), ``duration``, and
+    ``stdout_cut`` where more was printed than ``stdout`` holds."""

@@ -349,3 +349,24 @@ def test_one_dead_host_does_not_keep_the_others_from_going_back(tmp_path: Path) 
     assert "could not be opened" in held.stdout or "could be opened" in held.stdout
     assert not (tmp_path / "out.txt").exists()
     runbook(tmp_path, "rollback", open_store(tmp_path / "state").latest_run_id() or "", code=21)
+
+
+def test_a_long_output_is_taken_whole(place: Place, tmp_path: Path) -> None:
+    place.write(r"""
+runbook: big
+steps:
+  - id: list
+    kind: shell
+    with: {command: "seq 1 20000; echo LAST"}
+    outputs: {all: stdout}
+  - id: parse
+    kind: shell
+    with: {command: "printf '{\"pad\": \"%070000d\", \"count\": 5}' 0"}
+    outputs: {n: {take: json, pattern: count, type: int}}
+  - id: use
+    kind: file
+    with: {path: HERE/out, content: "{{ outputs.list.all }} {{ outputs.parse.n }}"}
+""")
+    runbook(tmp_path, "run", "book.yml", "--yes")
+    assert (tmp_path / "out").read_text().split()[-3:] == ["20000", "LAST", "5"]
+    assert len((tmp_path / "out").read_text().split()) == 20002

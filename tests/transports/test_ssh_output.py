@@ -78,6 +78,11 @@ def test_the_head_is_bounded_and_the_file_whole(tmp_path: Path) -> None:
         for _ in range(5):
             out.feed(b"x" * (HEAD // 2))
         assert len(out.head) == HEAD
+        assert out.cut
+        out.restart()
+        out.feed(b"x" * HEAD)
+        assert not out.cut
+        out.feed(b"x" * (4 * (HEAD // 2) + HEAD // 2 - HEAD))
     assert (tmp_path / "out").stat().st_size == 5 * (HEAD // 2)
 
 

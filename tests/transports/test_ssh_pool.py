@@ -147,6 +147,7 @@ def test_a_command_its_output_and_its_exit_code(pool: SshPool, tmp_path: Path) -
     result = pool.perform(action, key(), lines.append)
     assert (result.ok, result.detail) == (False, "exit code 3: err")
     assert result.data["exit_code"] == 3
+    assert "stdout_cut" not in result.data
     assert result.data["stdout"] == f"out\npw={MARK}"
     assert Path(result.data["stdout_path"]).read_text() == f"out\npw={MARK}"
     assert Path(result.data["stderr_path"]).read_text() == "err\n"
@@ -176,6 +177,7 @@ def test_fifty_megabytes_are_linear_and_redacted(pool: SshPool) -> None:
     assert data.startswith(line * whole)
     assert data[len(line) * whole :] == b"x" * rest + b"\0\xff"
     assert len(result.data["stdout"].encode()) <= 64 * 1024 + 4
+    assert result.data["stdout_cut"] is True
     assert PW not in result.data["stdout"]
 
 

@@ -93,6 +93,7 @@ def command_result(
         "exit_code": code, "stdout": out.head, "stderr": err.head,
         "stdout_path": str(out.path), "stderr_path": str(err.path),
         "duration": None if duration is None else round(duration, 3),
+        **({"stdout_cut": True} if out.cut else {}),
     })
 
 

@@ -29,6 +29,7 @@ class OutputStream:
         self._held = b""
         self._line = bytearray()
         self._head = bytearray()
+        self._size = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = path.open("wb")
 
@@ -52,12 +53,18 @@ class OutputStream:
         """The first 64 KiB, redacted, as text."""
         return self._head.decode("utf-8", "replace")
 
+    @property
+    def cut(self) -> bool:
+        """Whether ``head`` is not all of it."""
+        return self._size > len(self._head)
+
     def restart(self) -> None:
         """Begin again from an empty file: the job is run anew."""
         self.offset = 0
         self._held = b""
         self._line.clear()
         self._head.clear()
+        self._size = 0
         self._file.seek(0)
         self._file.truncate()
 
@@ -85,6 +92,7 @@ class OutputStream:
         if not data:
             return
         self._file.write(data)
+        self._size += len(data)
         if len(self._head) < HEAD:
             self._head += data[: HEAD - len(self._head)]
         *lines, rest = data.split(b"\n")
