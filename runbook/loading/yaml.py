@@ -264,6 +264,12 @@ class _Builder:
         return self._mapping(node, path)
 
     def _scalar(self, node: _Node, position: Position) -> Any:
+        if "\0" in node.value:
+            self._problems.add(
+                "a NUL byte stands in this text: no command, path or name can hold one", position,
+                "remove the `\\0`; a command can make one itself: printf '\\\\0'",
+            )
+            return node.value.replace("\0", "")
         if not node.plain:
             return node.value
         value = resolve_plain(node.value, words=self._words)
@@ -322,10 +328,9 @@ class _Builder:
 
     def _key(self, node: _Node) -> str | None:
         position = Position(self._file, node.line, node.column, node.length)
-        if node.shape != "scalar":
-            self._problems.add(
-                "a key is a text, not a collection", position, last_word=True
-            )
+        if node.shape != "scalar" or "\0" in node.value:
+            what = "a collection" if node.shape != "scalar" else "one with a NUL byte in it"
+            self._problems.add(f"a key is a text, not {what}", position, last_word=True)
             return None
         if not node.plain:
             return node.value

@@ -7,18 +7,29 @@ import re
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
+LONGEST = 100 * 365.25 * 86400.0
+"""Seconds: a hundred years. What is longer cannot be added to a moment, or was not meant."""
 
-def parse_duration(text: str | float) -> float:
+
+def parse_duration(text: object) -> float:
     """Seconds. A bare number counts as seconds.
 
-    Raises ValueError with a readable message for anything else.
+    Raises ValueError with a readable message for anything else, and for what is longer than
+    ``LONGEST``.
     """
-    if isinstance(text, bool):
+    seconds = _seconds(text)
+    if not seconds <= LONGEST:
+        raise ValueError("a duration can be of 100 years at the most")
+    return seconds
+
+
+def _seconds(text: object) -> float:
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise ValueError("a duration is wanted, like 90s, 10m or 1h30m")
     if isinstance(text, int | float):
         if text < 0:
             raise ValueError("a duration cannot be negative")
-        return float(text)
+        return float(min(text, 2 * LONGEST))
     compact = text.strip().replace(" ", "")
     if re.fullmatch(r"\d+(\.\d+)?", compact):
         return float(compact)

@@ -370,3 +370,21 @@ steps:
     runbook(tmp_path, "run", "book.yml", "--yes")
     assert (tmp_path / "out").read_text().split()[-3:] == ["20000", "LAST", "5"]
     assert len((tmp_path / "out").read_text().split()) == 20002
+
+
+def test_what_was_never_sent_is_no_doubt(place: Place, tmp_path: Path) -> None:
+    place.write(r"""
+runbook: nul
+steps:
+  - id: find
+    kind: shell
+    with: {command: "printf 'a\\0b'"}
+    outputs: {name: stdout}
+  - id: use
+    kind: shell
+    with: {command: "echo {{ outputs.find.name }} >HERE/out"}
+    on_failure: hold
+""")
+    held = runbook(tmp_path, "run", "book.yml", "--yes", code=20)
+    assert "a NUL byte cannot be given to a shell" in held.stdout
+    assert not (tmp_path / "out").exists()

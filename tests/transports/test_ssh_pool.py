@@ -162,6 +162,20 @@ def test_a_secret_in_a_script_is_refused_before_anything(pool: SshPool, sshd: Ss
     assert not (sshd.home / ".runbook").exists()
 
 
+@pytest.mark.parametrize("changes", [
+    {"script": "echo a\0b"}, {"env": {"NAME": "a\0b"}}, {"cwd": "/tmp/\0"},
+    {"timeout": float("inf")}, {"timeout": 1e300}, {"timeout": float("nan")},
+], ids=repr)
+def test_what_cannot_be_sent_is_refused_and_leaves_no_doubt(
+    pool: SshPool, changes: dict[str, object]
+) -> None:
+    action = run("true").model_copy(update=changes)
+    with pytest.raises(Refused):
+        pool.perform(action, key(), silent)
+    assert pool.resolve(run("true"), key()).outcome == "not_done"
+    assert pool.perform(run("true"), key(), silent).ok
+
+
 def test_fifty_megabytes_are_linear_and_redacted(pool: SshPool) -> None:
     """Chunks cut the value in two somewhere; nowhere may a piece of it stay."""
     script = (

@@ -8,6 +8,7 @@ import re
 
 from runbook.errors import Refused
 from runbook.model.actions import ActionKey, ActionResult, PutFile, RunCommand
+from runbook.model.duration import LONGEST
 from runbook.model.inventory import Host
 from runbook.model.secrets import names_in
 from runbook.transports.secrets import SecretStore
@@ -26,8 +27,12 @@ def digest(action: RunCommand | PutFile) -> str:
 
 
 def limit(seconds: float | None) -> int:
-    """Whole seconds for the runner; 0 for none."""
-    return 0 if seconds is None else max(1, math.ceil(seconds))
+    """Whole seconds for the runner; 0 for none. Raises Refused for what is no time."""
+    if seconds is None:
+        return 0
+    if not seconds <= LONGEST:
+        raise Refused(f"a timeout of {seconds:g} s is more than can be waited")
+    return max(1, math.ceil(seconds))
 
 
 def environment(env: dict[str, str], secrets: SecretStore) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
+from runbook.errors import Refused
 from runbook.model.actions import ActionKey
 
 CHUNK = 4 * 1024 * 1024
@@ -90,10 +91,14 @@ class Launch:
 
 
 def text(value: str) -> str:
-    """A word that carries any text: ``=`` and the escapes that ``printf %b`` undoes."""
+    """A word that carries any text: ``=`` and the escapes that ``printf %b`` undoes. Raises
+    Refused for a NUL, which no shell can be given."""
     raw = value.encode("utf-8", "surrogateescape")
     if 0 in raw:
-        raise ValueError("a NUL byte cannot be passed to a shell")
+        raise Refused(
+            "a NUL byte cannot be given to a shell, in a command, its environment or a path",
+            hint="where it is from an output of an earlier step, let that step print it without",
+        )
     return "=" + "".join(map(_ESCAPES.__getitem__, raw))
 
 
