@@ -447,6 +447,8 @@ def test_another_user(lab: Lab) -> None:
                        exports="export PW='se cret-1'\n")
     assert reply == Reply("exit", "4", b"nobody\nse cret-1\n", reply.err)
     assert lab.launch("k", "sleep 60 & sleep 60", user="nobody", limit=1).word == "124.timedout"
+    for name, script in (("124", "exit 124"), ("137", "kill -KILL $$"), ("143", "exit 143")):
+        assert lab.launch(f"k{name}", script, user="nobody", limit=600).word == name
     upload = lab.base / "r1" / "up" / "m^1"
     upload.write_bytes(b"in\0put")
     assert lab.launch("m", "cat", user="nobody", source=str(upload)).out == b"in\0put"
@@ -565,6 +567,21 @@ def test_a_flock_without_waiting_is_enough(tmp_path: Path) -> None:
     assert lab.launch("k", "sleep 30", wait=1).status == "running"
     assert lab.launch("l", "sleep 30 & sleep 30", limit=1).word == "124.timedout"
     lab.here.request(kill_request(0, "k", "h", "", ""), 20)
+    lab.close()
+
+
+@pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not installed")
+def test_a_limit_for_another_user_where_timeout_is_of_busybox(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    tools.joinpath("timeout").symlink_to(shutil.which("busybox") or "")
+    tools.joinpath("sudo").write_text("#!/bin/sh\n# sudo -n -u USER [--] COMMAND\nshift 3\n"
+                                      '[ "$1" != -- ] || shift\nexec "$@"\n')
+    tools.joinpath("sudo").chmod(0o755)
+    lab = Lab("dash", tmp_path / "spool", env={
+        "PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path)})
+    assert lab.launch("j", "exit 143", user="nobody", limit=600).word == "143"
+    assert lab.launch("k", "sleep 30", user="nobody", limit=1).word == "124.timedout"
     lab.close()
 
 

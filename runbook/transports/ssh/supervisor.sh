@@ -21,7 +21,10 @@ umask "$mask"
 if [ "$user" ]; then
   r_as_words "$mode"
   guard=
-  [ "$limit" = 0 ] || guard="timeout -k 5 $limit"
+  if [ "$limit" != 0 ]; then
+    guard="timeout -k 5 $limit"
+    IFS=. read -r began more </proc/uptime
+  fi
   IFS= read -r mark </proc/sys/kernel/random/uuid
   {
     [ "$mode" = p ] && printf "%s\n" "$pw"
@@ -75,7 +78,16 @@ if [ "$watch" ]; then
   [ -e timedout ] || kill "$watch" 2>/dev/null
   wait "$watch"
 fi
-if [ "$user" ] && [ "$limit" != 0 ]; then case $rc in 124|137) : >timedout ;; esac; fi
+# What timeout(1) of GNU or BusyBox ends with. A command may end so by itself, or be killed for its
+# memory: it is the limit only where the time was up.
+if [ "$user" ] && [ "$limit" != 0 ]; then
+  case $rc in
+    124|137|143)
+      IFS=. read -r ended more </proc/uptime
+      [ $((ended - began)) -lt "$limit" ] || : >timedout
+      ;;
+  esac
+fi
 [ -e timedout ] && rc=124
 case $input in "$root"/up/*) rm -f -- "$input" ;; esac
 exec mv -f started "exit.$rc"
