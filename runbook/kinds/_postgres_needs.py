@@ -6,10 +6,11 @@ import shlex
 
 from runbook.errors import RunbookError
 from runbook.kinds import needs_common
+from runbook.kinds._postgres_history import followed
 from runbook.kinds._shared import tail
 from runbook.kinds.files_common import size
 from runbook.kinds.needs_common import Seen, need, place, units_can_be_managed
-from runbook.kinds.postgres_common import READ_ONLY, lsn, may_as_root
+from runbook.kinds.postgres_common import READ_ONLY, lsn, may_as_root, standing
 from runbook.kinds.sql_common import answer, program, server
 from runbook.model.need import Need, coming, in_database
 from runbook.model.ports import Reads
@@ -24,9 +25,13 @@ _CLIENTS = """\
 SELECT current_setting('max_connections')::int
     - current_setting('superuser_reserved_connections')::int,
   (SELECT coalesce(sum(numbackends), 0)::int FROM pg_stat_database)"""
+# How the sender calls a receiver whose conninfo does not say: by cluster_name, or as that program.
 _RECEIVER = """\
-SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn(),
-  (SELECT count(*) FROM pg_stat_wal_receiver), (SELECT max(status) FROM pg_stat_wal_receiver)"""
+SELECT (SELECT count(*) FROM pg_stat_wal_receiver), status,
+  coalesce(substring(conninfo FROM $$application_name='?([^' ]+)$$),
+    nullif(current_setting('cluster_name'), ''), 'walreceiver'), sender_host || ':' || sender_port
+FROM (SELECT) AS one LEFT JOIN pg_stat_wal_receiver ON true"""
+_SENDERS = "SELECT application_name, state FROM pg_stat_replication"
 
 
 def may_freeze(reads: Reads, name: str) -> Need:
@@ -93,21 +98,30 @@ def same_version(reads: Reads, one: str, other: str) -> Need:
 
 
 def follows(reads: Reads, standby: str, primary: str) -> Need:
-    """Whether a standby streams, and is not far behind."""
+    """Whether a standby streams from that primary, and is not far behind."""
 
     def look() -> Seen:
-        leader = server(reads, primary, "postgres")
-        if answer(leader, "SELECT pg_is_in_recovery()").value:
-            return Seen(None, f"{primary} is a standby itself")
-        end = str(answer(leader, "SELECT pg_current_wal_flush_lsn()").value)
-        recovering, replayed, receivers, status = answer(
-            server(reads, standby, "postgres"), _RECEIVER
-        ).rows[0]
-        if not recovering:
+        leader, other = (server(reads, name, "postgres") for name in (primary, standby))
+        stands = standing(reads, leader)
+        if stands.role != "primary":
+            why = "is a standby itself" if stands.role == "standby" else "is stopped"
+            return Seen(None, f"{primary} {why}")
+        own, why = followed(primary, leader, stands, standby, other)
+        if not own.standby:
             return Seen(False, f"{standby} is a primary, too")
+        if why:
+            return Seen(False, why)
+        receivers, status, name, sender = answer(other, _RECEIVER).rows[0]
         if not receivers or status not in {None, "streaming"}:
             return Seen(False, f"nothing streams to it ({status or 'no receiver runs'})")
-        behind = max(0, lsn(end) - lsn(replayed)) if replayed else None
+        sends = answer(leader, _SENDERS).rows
+        if not sends:
+            return Seen(False, f"it receives from {sender or 'another'}, nobody from {primary}")
+        seen = {told for told, state in sends if state is not None}
+        if status and seen and name not in seen:
+            return Seen(None, f"it receives from {sender}; {primary} sends to "
+                        f"{', '.join(sorted(seen))}, and to no {name}")
+        behind = max(0, lsn(str(stands.end)) - lsn(own.replayed)) if own.replayed else None
         told = f"streaming, {'an unknown number of bytes' if behind is None else size(behind)} " \
                "behind"
         return Seen(behind is not None and behind <= FAR_BEHIND, told)

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from runbook.kinds._postgres_history import followed
 from runbook.kinds._postgres_needs import follows, same_version, sees_writers
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.postgres_common import lsn, standing, still_writing, writers
-from runbook.kinds.sql_common import DatabaseName, answer, server
+from runbook.kinds.sql_common import DatabaseName, server
 from runbook.model.need import Need
 from runbook.model.observation import Observation, Verdict
 from runbook.model.ports import Reads
@@ -60,7 +61,8 @@ class PostgresCatchUp(CheckKind):
 
     Strictly: the standby's replayed position against the primary's flushed one, read after the
     freeze; of a primary that was stopped cleanly, against the last record it wrote, which is read
-    from its files. A primary that crashed, or cannot be asked, is never caught up with.
+    from its files. A primary that crashed, or cannot be asked, is never caught up with, nor is one
+    by a standby of another cluster or another timeline, whatever its position.
     """
 
     name: ClassVar[str] = "postgres.catch_up"
@@ -92,15 +94,12 @@ class PostgresCatchUp(CheckKind):
         leader = server(reads, self.primary, "postgres")
         follower = server(reads, self.standby, "postgres")
         stands = standing(reads, leader)
-        stopped, target = stands.role == "stopped", stands.last
-        if not stopped:
-            target = str(answer(leader, "SELECT pg_current_wal_flush_lsn()").value)
-        replayed = answer(
-            follower, "SELECT pg_last_wal_replay_lsn(), pg_is_in_recovery()"
-        ).rows[0]
+        own, stranger = followed(self.primary, leader, stands, self.standby, follower)
+        stopped = stands.role == "stopped"
         evidence = {
-            "target": target, "replayed": replayed[0], "stopped": stopped,
-            "following": bool(replayed[1]),
+            "role": stands.role, "target": stands.last if stopped else stands.end,
+            "replayed": own.replayed, "stopped": stopped, "following": own.standby,
+            "stranger": stranger,
         }
         return Observation(evidence=evidence, at=reads.now())
 
@@ -108,6 +107,10 @@ class PostgresCatchUp(CheckKind):
         seen = after.evidence
         if not seen["following"]:
             return Verdict(ok=False, seen=f"{self.standby} is no standby", retry=False)
+        if seen["stranger"]:
+            return Verdict(ok=False, seen=seen["stranger"], retry=False)
+        if seen["role"] == "standby":
+            return Verdict(ok=False, seen=f"{self.primary} runs as a standby", retry=False)
         if seen["target"] is None:
             return Verdict(
                 ok=False, retry=False, seen=f"{self.primary} is down and was not stopped "

@@ -26,6 +26,12 @@ class Standing:
     """What a server is now; of one that is stopped, what its files say (:func:`control_file`)."""
 
     role: Role
+    system: str
+    """The identity of its cluster, which it shares with its standbys alone."""
+    timeline: int | None = None
+    """The branch of its history that it is on; not known of a standby that runs."""
+    end: str | None = None
+    """Of a primary that runs: how far its log was written to disk."""
     files: dict[str, Any] | None = None
 
     @property
@@ -39,18 +45,26 @@ class Standing:
 
 _CLEAN = {"shut down", "shut down in recovery"}
 
+SYSTEM = "(SELECT system_identifier::text FROM pg_control_system())"
+TIMELINE = ("CASE WHEN NOT pg_is_in_recovery() THEN "
+            "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END")
+"""Not from its control file, which a promotion leaves as it is until the next checkpoint."""
+END = "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END"
+_STANDING = f"SELECT pg_is_in_recovery(), {SYSTEM}, {TIMELINE}, {END}"
+
 
 def standing(reads: Reads, postgres: DatabaseReads) -> Standing:
     """Asks the server, and where it does not answer its machine. Raises Errored when neither can
     be asked, Refused."""
     try:
-        found = answer(postgres, "SELECT pg_is_in_recovery()")
+        found = answer(postgres, _STANDING)
     except Errored:
         files = _stopped(reads, postgres.database)
         if files is None:
             raise
-        return Standing("stopped", files)
-    return Standing("standby" if found.value else "primary")
+        return Standing("stopped", files["system"], files["timeline"], files=files)
+    recovering, system, timeline, end = found.rows[0]
+    return Standing("standby" if recovering else "primary", system, timeline, end)
 
 
 def role(reads: Reads, postgres: DatabaseReads) -> Role:
@@ -90,7 +104,8 @@ def _stopped(reads: Reads, database: Database) -> dict[str, Any] | None:
 
 def control_file(reads: Reads, database: Database) -> dict[str, Any]:
     """What the files of a server say of it, whether it runs or not (pg_controldata(1)):
-    ``state``, ``at`` (its last checkpoint), ``rewindable``. Raises Errored."""
+    ``state``, ``at`` (its last checkpoint), ``system``, ``timeline``, ``rewindable``. Raises
+    Errored."""
     found = _control(reads, database, _FILES)
     assert found is not None
     return found
@@ -118,6 +133,8 @@ def _control(reads: Reads, database: Database, script: str) -> dict[str, Any] | 
     return {
         "state": told["Database cluster state"].strip(),
         "at": told["Latest checkpoint location"].strip(),
+        "system": told["Database system identifier"].strip(),
+        "timeline": int(told["Latest checkpoint's TimeLineID"]),
         # pg_rewind(1) needs either.
         "rewindable": told["wal_log_hints setting"].strip() == "on"
         or told["Data page checksum version"].strip() != "0",
@@ -146,6 +163,8 @@ class Serving:
     """The folder of its Unix socket."""
     replayed: str | None
     """The position up to which it has replayed, where it is or was a standby."""
+    system: str
+    """The identity of its cluster."""
 
     @property
     def role(self) -> Role:
@@ -162,7 +181,8 @@ SELECT pg_is_in_recovery(),
   (SELECT reset_val FROM pg_settings WHERE name = '{READ_ONLY}') = 'on',
   (SELECT setting FROM pg_file_settings WHERE name = '{READ_ONLY}'
     AND sourcefile LIKE '%postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1),
-  split_part(current_setting('unix_socket_directories'), ',', 1), pg_last_wal_replay_lsn()"""
+  split_part(current_setting('unix_socket_directories'), ',', 1), pg_last_wal_replay_lsn(),
+  {SYSTEM}"""
 
 
 def serving(postgres: DatabaseReads) -> Serving:

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import disarm
+from runbook.kinds._postgres_history import HINT, followed
 from runbook.kinds._postgres_needs import follows, machine
 from runbook.kinds.postgres_common import lsn, may_as_root, seal, standing, unseal
-from runbook.kinds.sql_common import DatabaseName, answer, packed, run_of, server, unpacked
+from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action, RunCommand
 from runbook.model.kind import Kind
 from runbook.model.need import Need
@@ -24,10 +25,11 @@ class PostgresFence(Kind):
 
     A clean stop ends every session and gives standbys that follow the last record, so that
     nothing is lost and this server can follow the new primary later without being rebuilt.
-    Where it was not clean the step fails. It also fails, with nothing stopped, where the dead
-    man's switch of `postgres.freeze` has fired: writes came back, and it has to be frozen anew.
-    It is marked as a standby, so that it takes no writes either when its machine starts anew and
-    starts it.
+    Where it was not clean the step fails. It also fails, with nothing stopped, where the other
+    server is no standby of this one (another cluster, another timeline, a longer log), and where
+    the dead man's switch of `postgres.freeze` has fired: writes came back, and it has to be
+    frozen anew. It is marked as a standby, so that it takes no writes either when its machine
+    starts anew and starts it.
 
     With `caught_up` it ends only when the standby has replayed that very last record, and needs
     no `postgres.catch_up` after it.
@@ -60,19 +62,18 @@ class PostgresFence(Kind):
     def observe(self, reads: Reads) -> Observation:
         postgres = server(reads, self.database, "postgres")
         own = standing(reads, postgres)
-        # After it: what the standby has is compared with where the stopped server ended.
-        recovering, replayed = answer(
-            server(reads, self.standby, "postgres"),
-            "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()",
-        ).rows[0]
+        other, stranger = followed(
+            self.database, postgres, own, self.standby, server(reads, self.standby, "postgres")
+        )
         return Observation(
             # Stopped, or started since as the standby it is marked as: it takes no writes.
             state={
-                "primary": own.role == "primary", "standby": "standby" if recovering else "primary",
+                "primary": own.role == "primary",
+                "standby": "standby" if other.standby else "primary",
             },
             evidence={
                 "database": packed(postgres.database), "role": own.role, "lsn": own.last,
-                "run": run_of(reads), "replayed": replayed,
+                "run": run_of(reads), "replayed": other.replayed, "stranger": stranger,
                 "as_root": may_as_root(reads, postgres.database),
             },
             at=reads.now(),
@@ -94,6 +95,8 @@ class PostgresFence(Kind):
             return Planned(reason=f"already done: {self.database} is stopped")
         if own == "standby":
             raise Refused(f"{self.database} is a standby: there is nothing to fence")
+        if before.evidence["stranger"]:
+            raise Refused(f"{before.evidence['stranger']}. Nothing was stopped", hint=HINT)
         return Planned(actions=self._stop(before))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
@@ -105,6 +108,8 @@ class PostgresFence(Kind):
         told = f"{self.database} is stopped, its last record at {last}"
         if not self.caught_up:
             return Verdict(ok=True, seen=told, outputs={"lsn": last})
+        if after.evidence["stranger"]:
+            return Verdict(ok=False, retry=False, seen=f"{told}; {after.evidence['stranger']}")
         replayed = after.evidence["replayed"]
         # A record is named by where it begins: it is replayed once that is passed.
         if replayed is None or lsn(replayed) <= lsn(last):

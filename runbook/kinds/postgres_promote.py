@@ -8,6 +8,7 @@ from pydantic import Field
 
 from runbook.errors import Errored, Refused
 from runbook.kinds._compare import Found, Walk, missing
+from runbook.kinds._postgres_history import HINT, Follower, stranger
 from runbook.kinds._postgres_needs import (
     follows,
     machine,
@@ -65,7 +66,8 @@ class PostgresPromote(Kind):
     """Make a standby the primary.
 
     Only while the old primary is stopped (`postgres.fence`) and the standby has replayed its very
-    last record: a side that misses an acknowledged write is never promoted.
+    last record and nothing after it: a side that misses an acknowledged write is never promoted,
+    nor is a standby of another cluster or of another branch of the history.
 
     Undone without losing a write that the new primary has taken since: the old one follows it,
     catches up while writes are refused, is promoted in its turn, the new one follows it again,
@@ -104,6 +106,7 @@ class PostgresPromote(Kind):
             "database": packed(new.database), "old": packed(old.database),
         }
         own: str = "stopped"
+        follower: Follower | None = None
         try:
             seen = serving(new)
         except Errored:
@@ -111,6 +114,7 @@ class PostgresPromote(Kind):
                 raise
         else:
             own = seen.role
+            follower = Follower(seen.standby, seen.replayed, seen.system)
             evidence |= {
                 "altered": seen.altered, "sockets": seen.sockets, "replayed": seen.replayed,
             }
@@ -118,6 +122,8 @@ class PostgresPromote(Kind):
         evidence["old_role"] = other.role
         if other.role == "stopped":
             evidence["last"] = other.last
+            if follower is not None and follower.standby:
+                evidence["stranger"] = stranger(self.old, other, self.database, follower)
         if own == "primary" and other.role != "standby":
             evidence["files"] = other.files or control_file(reads, old.database)
         return Observation(state={"role": own}, evidence=evidence, at=reads.now())
@@ -160,6 +166,8 @@ class PostgresPromote(Kind):
                 "it is stopped",
                 hint="stop it cleanly, as postgres.fence left it, and resume",
             )
+        if before.evidence.get("stranger"):
+            raise Refused(f"{before.evidence['stranger']}. Nothing was promoted", hint=HINT)
         last, replayed = before.evidence.get("last"), before.evidence.get("replayed")
         if last is None:
             raise Refused(
