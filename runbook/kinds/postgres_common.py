@@ -94,6 +94,14 @@ fi
 _FILES = "LC_ALL=C {controldata} -D {directory}\n"
 
 
+def files(database: Database) -> str:
+    """A command that says what a server's files say of it."""
+    return _FILES.format(
+        directory=shlex.quote(_directory(database)),
+        controldata=program(database, "pg_controldata"),
+    ).rstrip()
+
+
 def _stopped(reads: Reads, database: Database) -> dict[str, Any] | None:
     """What the files of a server say that does not run; None where it runs. One question, as it
     is asked while writes are refused; with systemd two. Raises Errored, Refused."""
@@ -276,7 +284,7 @@ def seal(database: Database, *, as_root: bool = False) -> RunCommand:
     owned = f" && chown {database.run_as} {signal}" if as_root else ""
     mark = f": >{signal}{owned} && sync {signal}"
     return stop(
-        database, as_root=as_root, meanwhile=mark if as_root else _as_owner(database, mark)
+        database, as_root=as_root, meanwhile=mark if as_root else as_owner(database, mark)
     )
 
 
@@ -293,7 +301,7 @@ def _signal(database: Database) -> str:
     return shlex.quote(f"{_directory(database)}/standby.signal")
 
 
-def _as_owner(database: Database, script: str) -> str:
+def as_owner(database: Database, script: str) -> str:
     """What stands for a script as the server's owner where the rest runs as root."""
     if database.service is None:
         return script
@@ -351,24 +359,6 @@ def leader_info(database: Database, leader: Database) -> str:
             "user=replicator'}}",
         )
     return f"{leader.replication} application_name={database.name}"
-
-
-def hand_over(leader: Database, follower: Database, sockets: str) -> RunCommand:
-    """Wait until a follower has replayed everything its leader has, then stop the leader."""
-    ask = psql(
-        leader, sockets, "SELECT count(*) FROM pg_stat_replication WHERE application_name = "
-        f"'{follower.name}' AND state = 'streaming' AND replay_lsn >= pg_current_wal_flush_lsn()",
-    )
-    end = stop(leader)
-    wait = (
-        f"tries={PATIENCE * 10}\n"
-        f'until [ "$({ask})" = 1 ]; do\n'
-        "  tries=$((tries - 1))\n"
-        f'  [ "$tries" -gt 0 ] || {{ echo "{follower.name} does not catch up" >&2; exit 1; }}\n'
-        "  sleep 0.1\n"
-        "done\n"
-    )
-    return end.model_copy(update={"script": wait + end.script})
 
 
 def psql(database: Database, sockets: str, *statements: str) -> str:

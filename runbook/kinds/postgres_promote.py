@@ -8,6 +8,7 @@ from pydantic import Field
 
 from runbook.errors import Errored, Refused
 from runbook.kinds._compare import Found, Walk, missing
+from runbook.kinds._postgres_back import drained, hand_over
 from runbook.kinds._postgres_history import HINT, Follower, stranger
 from runbook.kinds._postgres_needs import (
     follows,
@@ -22,7 +23,6 @@ from runbook.kinds.postgres_common import (
     back_to,
     control_file,
     follow,
-    hand_over,
     lsn,
     promote_on_machine,
     rewind,
@@ -69,10 +69,12 @@ class PostgresPromote(Kind):
     last record and nothing after it: a side that misses an acknowledged write is never promoted,
     nor is a standby of another cluster or of another branch of the history.
 
-    Undone without losing a write that the new primary has taken since: the old one follows it,
-    catches up while writes are refused, is promoted in its turn, the new one follows it again,
-    and the old one is stopped as it was. That works because it was stopped cleanly; `replication`
-    of both databases says how they follow each other. Writes are refused meanwhile.
+    Undone without losing a write that the new primary has taken since: that one refuses writes,
+    and what is under way ends; the old one follows it and catches up; the new one is stopped,
+    and only where the old one has its very last record it is promoted in its turn, else the new
+    one is started again. Then the new one follows it again, and the old one is stopped as it was.
+    That works because it was stopped cleanly; `replication` of both databases says how they
+    follow each other. Writes are refused meanwhile.
 
     Where the old one has been written to since, on its own, it is rewound first (`pg_rewind`, which
     needs `wal_log_hints` or checksums, and rights of the `replication` user to read files): what
@@ -243,6 +245,7 @@ class PostgresPromote(Kind):
             )
         return (
             ExecuteSql(database=self.database, statements=FREEZE, idempotent=True),
+            drained(new),
             *(self._rewound(old, new) if diverged else ()),
             follow(old, new),
             hand_over(new, old, before.evidence["sockets"]),

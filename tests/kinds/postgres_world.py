@@ -207,6 +207,8 @@ def world() -> Iterator[World]:
             # What starts it without these words listens there, too.
             _owned(conf, f"{conf.read_text()}\n{settings}listen_addresses = '127.0.0.1'\n"
                    "fsync = off\n")
+            hba = server.folder / "data" / "pg_hba.conf"
+            _owned(hba, f"local all postgres trust\n{hba.read_text()}")
         conninfo = (f"host=127.0.0.1 port={east.port} user=postgres application_name=west "
                     f"passfile={root}/west/pass")
         west = _follows(east, root / "west", conninfo)

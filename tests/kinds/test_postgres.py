@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from runbook.errors import Refused
+from runbook.kinds import _postgres_back
+from runbook.kinds._postgres_back import drained, hand_over
 from runbook.kinds._postgres_history import Follower, stranger
 from runbook.kinds.postgres_checks import PostgresCatchUp
-from runbook.kinds.postgres_common import Standing
+from runbook.kinds.postgres_common import FREEZE, Standing, start
 from runbook.kinds.postgres_fence import PostgresFence
 from runbook.kinds.postgres_promote import PostgresPromote
+from runbook.model.actions import ExecuteSql
 from tests.kinds.postgres_world import World
 from tests.kinds.postgres_world import world as make_world
-from tests.transports.database.servers import find
+from tests.transports.database.servers import PASSWORD, find
 from tests.transports.ssh_lab import until
 
 pytestmark = pytest.mark.skipif(
@@ -91,3 +96,79 @@ def test_a_standby_has_the_history_of_its_primary(
 ) -> None:
     told = stranger("east", leader, "west", own)
     assert bool(told) == bool(words) and words in told
+
+
+def _cut_off_at_the_stop(world: World, folder: Path) -> Path:
+    """Programs of a server whose follower loses its link right before the server stops, and which
+    writes once more then."""
+    real = Path(find("initdb") or "").parent
+    own = folder / "bin"
+    own.mkdir()
+    for name in ("psql", "pg_controldata"):
+        (own / name).symlink_to(real / name)
+    east = world.servers["east"]
+    ask = (f"PGPASSFILE={east.folder}/pass {real}/psql -h 127.0.0.1 -p {east.port} -U postgres "
+           "-d postgres -Atqc")
+    hba = east.folder / "data" / "pg_hba.conf"
+    (own / "pg_ctl").write_text(f"""#!/bin/sh
+case $* in
+*stop*)
+  sed -i 's/^host *replication/#&/' {hba}
+  {ask} 'SELECT pg_reload_conf()' >&2
+  until [ "$({ask} "SELECT count(*) FROM pg_hba_file_rules WHERE '{{replication}}' = database \
+    AND type = 'host'")" = 0 ]; do :; done
+  {ask} 'SELECT pg_terminate_backend(pid) FROM pg_stat_replication' >&2
+  until [ "$({ask} 'SELECT count(*) FROM pg_stat_replication')" = 0 ]; do :; done
+  {ask} "SELECT pg_logical_emit_message(false, 'late', 'a commit that was acknowledged')" >&2
+esac
+exec {real}/pg_ctl "$@"
+""")
+    (own / "pg_ctl").chmod(0o755)
+    return own
+
+
+def test_the_way_back_promotes_nobody_who_lacks_the_last_record(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here east is the side that is left again, and west the one that shall take over."""
+    monkeypatch.setattr(_postgres_back, "LAST_RECORD", 1)
+    east, west = world.servers["east"], world.declared("west")
+    hba = east.folder / "data" / "pg_hba.conf"
+    open_again = hba.read_text()
+    own = _cut_off_at_the_stop(world, east.folder)
+    world.replayed()
+    cut = hand_over(world.declared("east", bin_directory=str(own)), west, str(east.folder))
+    done = world.perform(cut)
+    assert not done.ok
+    assert "west was not promoted: the last record of east begins at" in done.detail
+    assert "east was started again, and is the primary" in done.detail
+    assert world.ask("east", "SELECT pg_is_in_recovery()") == [(False,)]
+    assert world.ask("west", "SELECT pg_is_in_recovery()") == [(True,)]
+    hba.write_text(open_again)
+    world.ask("east", "SELECT pg_reload_conf()")
+    world.replayed()
+    whole = hand_over(world.declared("east"), west, str(east.folder))
+    try:
+        assert world.perform(whole).ok
+        # Where nobody knows whether it was done it is done once more.
+        assert world.perform(whole).ok
+    finally:
+        assert world.perform(start(world.declared("east"))).ok
+    assert world.ask("east", "SELECT pg_is_in_recovery()") == [(False,)]
+
+
+def test_the_way_back_waits_for_what_is_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = drained(world.declared("east"))
+    assert world.perform(wait).ok
+    promote = PostgresPromote(database="west", old="east")
+    undo = promote.undo(promote.observe(world))
+    assert isinstance(undo, tuple) and isinstance(undo[0], ExecuteSql)
+    assert undo[0].statements == FREEZE and undo[1] == drained(world.declared("west"))
+    monkeypatch.setattr(_postgres_back, "_DRAINING", 1)
+    with psycopg.connect(host="127.0.0.1", port=world.servers["east"].port, user="postgres",
+                         password=PASSWORD, dbname="postgres") as writer:
+        writer.execute("SELECT pg_current_xact_id()")
+        done = world.perform(drained(world.declared("east")))
+        assert not done.ok and "still writing: postgres (no name, process" in done.detail
