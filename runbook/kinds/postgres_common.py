@@ -97,7 +97,7 @@ _FILES = "LC_ALL=C {controldata} -D {directory}\n"
 def files(database: Database) -> str:
     """A command that says what a server's files say of it."""
     return _FILES.format(
-        directory=shlex.quote(_directory(database)),
+        directory=shlex.quote(directory(database)),
         controldata=program(database, "pg_controldata"),
     ).rstrip()
 
@@ -120,18 +120,18 @@ def control_file(reads: Reads, database: Database) -> dict[str, Any]:
 
 
 def _control(reads: Reads, database: Database, script: str) -> dict[str, Any] | None:
-    directory = _directory(database)
+    folder = directory(database)
     # Root may read what the owner may, and need not become the owner, which takes its time.
     as_root = may_as_root(reads, database)
     done = reads.on(database.host).query(
         script.format(
-            directory=shlex.quote(directory), controldata=program(database, "pg_controldata")
+            directory=shlex.quote(folder), controldata=program(database, "pg_controldata")
         ),
         run_as=None if as_root else database.run_as,
     )
     if done.exit_code != 0:
         raise Errored(
-            f"{database.host}: pg_controldata cannot read {directory} "
+            f"{database.host}: pg_controldata cannot read {folder} "
             f"({(done.stderr or done.stdout).strip()})",
             hint="`data_directory`, `bin_directory` and `run_as` of the database say where it is",
         )
@@ -226,6 +226,14 @@ def still_writing(database: str, found: list[str]) -> str:
     return f"still writing on {database}: " + ", ".join(found[:3])
 
 
+def others(postgres: DatabaseReads) -> list[str]:
+    """Databases of the cluster besides the one of the connection: nothing of theirs is seen."""
+    return [str(name) for (name,) in answer(
+        postgres, "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate "
+        "AND datname <> current_database() AND datname <> 'postgres' ORDER BY 1"
+    ).rows]
+
+
 def lsn(text: str) -> int:
     """A position in the log, ``16/B374D848``, as a number of bytes."""
     high, _, low = text.partition("/")
@@ -236,14 +244,14 @@ def lsn(text: str) -> int:
 
 
 def pg_ctl(database: Database) -> str:
-    return f"{program(database, 'pg_ctl')} -D {shlex.quote(_directory(database))}"
+    return f"{program(database, 'pg_ctl')} -D {shlex.quote(directory(database))}"
 
 
 def start(database: Database) -> RunCommand:
     if database.service is not None:
         return _on(database, f"systemctl start {shlex.quote(database.service)}", as_owner=False)
     # Its own log: the command's output would keep the job's open for as long as it runs.
-    log = shlex.quote(f"{_directory(database)}/runbook-start.log")
+    log = shlex.quote(f"{directory(database)}/runbook-start.log")
     return _on(database, f"{pg_ctl(database)} status >/dev/null || "
                f"{pg_ctl(database)} start -w -t {PATIENCE} -l {log} </dev/null >/dev/null 2>&1 "
                f"|| {{ tail -n 5 {log} >&2; exit 1; }}")
@@ -258,7 +266,7 @@ def stop(database: Database, *, as_root: bool = False, meanwhile: str = ":") -> 
     if database.service is not None:
         made = _on(database, f"systemctl stop {shlex.quote(database.service)}", as_owner=False)
         return made.model_copy(update={"script": f"{made.script} && {meanwhile}"})
-    mark = shlex.quote(f"{_directory(database)}/postmaster.pid")
+    mark = shlex.quote(f"{directory(database)}/postmaster.pid")
     end = 'kill -INT "$pid"' if as_root else f"{pg_ctl(database)} stop -m fast -W >/dev/null"
     # pg_ctl's own waiting looks every 100 ms; writes are refused meanwhile.
     made = _on(database, f"""\
@@ -298,7 +306,7 @@ def unseal(database: Database) -> RunCommand:
 
 
 def _signal(database: Database) -> str:
-    return shlex.quote(f"{_directory(database)}/standby.signal")
+    return shlex.quote(f"{directory(database)}/standby.signal")
 
 
 def as_owner(database: Database, script: str) -> str:
@@ -312,33 +320,33 @@ def as_owner(database: Database, script: str) -> str:
 def rewind(database: Database, leader: Database) -> RunCommand:
     """Make a stopped server's data what it was where another one branched off, so that it can
     follow that one. Whatever it has written since is discarded. Its own settings are kept."""
-    directory = shlex.quote(_directory(database))
+    folder = shlex.quote(directory(database))
     source = shlex.quote(f"{leader_info(database, leader)} dbname=postgres")
-    go = (f"LC_ALL=C {program(database, 'pg_rewind')} -D {directory} "
+    go = (f"LC_ALL=C {program(database, 'pg_rewind')} -D {folder} "
           f"--source-server={source}")
     return _on(database, f"""\
 set -e
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 for file in postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf; do
-  [ ! -e {directory}/"$file" ] || cp -p {directory}/"$file" "$kept"/
+  [ ! -e {folder}/"$file" ] || cp -p {folder}/"$file" "$kept"/
 done
 {go} --dry-run
 {go}
-cp -p "$kept"/* {directory}/
+cp -p "$kept"/* {folder}/
 sync
 """)
 
 
 def follow(database: Database, leader: Database) -> RunCommand:
     """Make a server a standby of another one, and start it anew where it ran."""
-    directory = shlex.quote(_directory(database))
+    folder = shlex.quote(directory(database))
     conninfo = leader_info(database, leader).replace("'", "''")
     line = shlex.quote(f"primary_conninfo = '{conninfo}'")
     begin = start(database)
     settings = (
-        f"set -e; printf '%s\\n' {line} >> {directory}/postgresql.auto.conf; "
-        f"touch {directory}/standby.signal; sync {directory}/postgresql.auto.conf {directory}"
+        f"set -e; printf '%s\\n' {line} >> {folder}/postgresql.auto.conf; "
+        f"touch {folder}/standby.signal; sync {folder}/postgresql.auto.conf {folder}"
     )
     end = stop(database)
     if database.service is None:
@@ -381,7 +389,8 @@ def _on(database: Database, script: str, *, as_owner: bool = True) -> RunCommand
     )
 
 
-def _directory(database: Database) -> str:
+def directory(database: Database) -> str:
+    """The folder of its files. Raises Refused where it is not known."""
     if database.data_directory is None:
         raise Refused(
             f"where the files of database {database.name} are is not known",

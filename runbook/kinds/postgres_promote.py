@@ -17,6 +17,9 @@ from runbook.kinds._postgres_needs import (
     room_for_clients,
     same_version,
 )
+from runbook.kinds._postgres_unlogged import HINT as UNLOGGED
+from runbook.kinds._postgres_unlogged import given_up, left_behind, none_is_lost
+from runbook.kinds._shared import Names
 from runbook.kinds.postgres_common import (
     FREEZE,
     PATIENCE,
@@ -24,6 +27,7 @@ from runbook.kinds.postgres_common import (
     control_file,
     follow,
     lsn,
+    others,
     promote_on_machine,
     rewind,
     role,
@@ -44,10 +48,6 @@ from runbook.model.runbook import Poll
 
 _COUNTING = 60.0
 """Seconds that rows which would be lost are counted, at most."""
-_OTHERS = (
-    "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate "
-    "AND datname <> current_database() AND datname <> 'postgres' ORDER BY 1"
-)
 
 # A promotion that was asked for shows only once it is done, so it must not be left alone before:
 # a rollback would find a standby, as before, that becomes a primary a moment later. The server's
@@ -68,6 +68,10 @@ class PostgresPromote(Kind):
     Only while the old primary is stopped (`postgres.fence`) and the standby has replayed its very
     last record and nothing after it: a side that misses an acknowledged write is never promoted,
     nor is a standby of another cluster or of another branch of the history.
+
+    A standby has unlogged tables without their contents. It is not promoted where the old primary
+    has such a table with contents, in the database of the connection (of others nothing is seen),
+    unless `lose` names it; the way back leaves them empty as well.
 
     Undone without losing a write that the new primary has taken since: that one refuses writes,
     and what is under way ends; the old one follows it and catches up; the new one is stopped,
@@ -97,6 +101,10 @@ class PostgresPromote(Kind):
 
     database: DatabaseName = Field(description="The standby that shall be the primary.")
     old: DatabaseName = Field(description="The primary so far; stopped by now.")
+    lose: Names = Field(
+        default=(), description="Unlogged tables whose contents are given up: names or patterns, "
+        "with or without the schema."
+    )
 
     def databases(self) -> tuple[str, ...]:
         return (self.database, self.old)
@@ -126,13 +134,15 @@ class PostgresPromote(Kind):
             evidence["last"] = other.last
             if follower is not None and follower.standby:
                 evidence["stranger"] = stranger(self.old, other, self.database, follower)
+                evidence["unlogged"] = left_behind(reads, new, old.database)
         if own == "primary" and other.role != "standby":
             evidence["files"] = other.files or control_file(reads, old.database)
         return Observation(state={"role": own}, evidence=evidence, at=reads.now())
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The right to promote; both sides of one major version; a standby that streams, is not
-        far behind, and takes as many connections as the old side has now."""
+        far behind, and takes as many connections as the old side has now; no unlogged table with
+        contents but those of `lose`, in the database of the connection."""
         if seen is not None and seen.state["role"] == "primary":
             return ()
         return (
@@ -140,6 +150,7 @@ class PostgresPromote(Kind):
             same_version(reads, self.database, self.old),
             follows(reads, self.database, self.old),
             room_for_clients(reads, self.database, self.old),
+            none_is_lost(reads, self.database, self.old, self.lose),
         )
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
@@ -183,6 +194,12 @@ class PostgresPromote(Kind):
                 f"{last}: acknowledged writes would be lost",
                 hint="let it catch up first, with postgres.catch_up",
             )
+        lost = given_up(before.evidence.get("unlogged", []), self.lose)
+        if lost:
+            raise Refused(
+                f"unlogged tables have contents on {self.old}, and would be empty on "
+                f"{self.database}: {', '.join(lost)}. Nothing was promoted", hint=UNLOGGED,
+            )
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         is_now = after.state["role"]
@@ -219,10 +236,10 @@ class PostgresPromote(Kind):
             lost = missing(walk, self.old, self.database, lambda: reads.now() < end)
         finally:
             walk.close()
-        others = [str(name) for (name,) in answer(old, _OTHERS).rows]
-        if not lost.rows and lost.exact and not others:
+        rest = others(old)
+        if not lost.rows and lost.exact and not rest:
             return None
-        unseen = f"; of the databases {', '.join(others)} nothing was counted" if others else ""
+        unseen = f"; of the databases {', '.join(rest)} nothing was counted" if rest else ""
         return Loss(what=f"{discards}: {lost.rows} rows: {lost.words}{unseen}", rows=lost.rows)
 
     def _rewound(self, old: Database, new: Database) -> tuple[Action, ...]:

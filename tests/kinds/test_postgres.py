@@ -56,23 +56,70 @@ def test_a_standby_of_this_cluster_passes(world: World) -> None:
     assert fence.plan(fence.observe(world)).actions
 
 
-def test_nothing_but_the_standby_of_a_stopped_primary_is_promoted(world: World) -> None:
+@pytest.fixture
+def stopped(world: World) -> Iterator[None]:
+    """East is stopped, as a fence does it, and west has everything."""
     fence = PostgresFence(database="east", standby="west", caught_up=True)
     before = fence.observe(world)
     world.replayed()
     assert world.perform(*fence.plan(before).actions).ok
+    until(lambda: fence.verify(before, fence.observe(world)).ok)
+    yield
+    undo = fence.undo(before)
+    assert isinstance(undo, tuple) and world.perform(*undo).ok
+
+
+def test_nothing_but_the_standby_of_a_stopped_primary_is_promoted(
+    world: World, stopped: None
+) -> None:
+    other = PostgresFence(database="east", standby="stranger", caught_up=True)
+    seen = other.observe(world)
+    told = other.verify(seen, seen)
+    assert not told.ok and not told.retry and ANOTHER in told.seen
+    wrong = PostgresPromote(database="stranger", old="east")
+    with pytest.raises(Refused, match=f"{ANOTHER}.*Nothing was promoted"):
+        wrong.plan(wrong.observe(world))
+    right = PostgresPromote(database="west", old="east")
+    assert right.plan(right.observe(world)).actions
+
+
+@pytest.fixture
+def carts(world: World) -> Iterator[None]:
+    world.ask("east", "CREATE UNLOGGED TABLE carts (id int PRIMARY KEY)",
+              "CREATE UNLOGGED TABLE empty_carts (id int PRIMARY KEY)",
+              "INSERT INTO carts SELECT generate_series(1, 100)")
+    yield
+    world.ask("east", "DROP TABLE carts, empty_carts")
+
+
+# The first fixture is set up first: what is stopped is started before its tables are dropped.
+@pytest.mark.usefixtures("carts", "stopped")
+def test_contents_of_unlogged_tables_are_lost_only_where_they_are_named(world: World) -> None:
+    promote = PostgresPromote(database="west", old="east")
+    before = promote.observe(world)
+    with pytest.raises(Refused, match=r"would be empty on west: public\.carts\. Nothing was"):
+        promote.plan(before)
+    for name in ("carts", "public.carts", "*carts"):
+        accepted = PostgresPromote(database="west", old="east", lose=(name,))
+        assert accepted.plan(before).actions
+
+
+@pytest.mark.usefixtures("carts")
+def test_a_probe_tells_of_unlogged_tables(world: World) -> None:
+    def told(lose: tuple[str, ...] = ()) -> tuple[bool | None, str]:
+        needs = PostgresPromote(database="west", old="east", lose=lose).needs(world, None)
+        [one] = [need for need in needs if "unlogged" in need.what]
+        return one.ok, one.seen
+
+    assert told() == (False, "public.carts would be empty on west")
+    assert told(("carts",)) == (True, "none has contents")
+    world.ask("east", "CREATE DATABASE shop")
     try:
-        until(lambda: fence.verify(before, fence.observe(world)).ok)
-        other = PostgresFence(database="east", standby="stranger", caught_up=True)
-        told = other.verify(before, other.observe(world))
-        assert not told.ok and not told.retry and ANOTHER in told.seen
-        wrong = PostgresPromote(database="stranger", old="east")
-        with pytest.raises(Refused, match=f"{ANOTHER}.*Nothing was promoted"):
-            wrong.plan(wrong.observe(world))
-        right = PostgresPromote(database="west", old="east")
-        assert right.plan(right.observe(world)).actions
+        assert told(("carts",)) == (
+            None, "none has contents; nobody looked into the databases shop"
+        )
     finally:
-        assert world.perform(*fence.undo(before)).ok  # type: ignore[arg-type]
+        world.ask("east", "DROP DATABASE shop")
 
 
 RUNS = Standing("primary", "7", 2, "0/5000000")
