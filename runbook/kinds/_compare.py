@@ -7,6 +7,7 @@ so that a difference is told by table and key. Nothing of a row's content leaves
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,13 +31,16 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as its server describes it. ``name`` has the schema in front."""
+    """A table as its server describes it. ``name`` has the schema in front; a part that has a dot
+    or a quote itself stands in double quotes."""
 
     name: str
     columns: tuple[tuple[str, str], ...]
     """(name, type), in order."""
     key: tuple[tuple[str, str], ...] = ()
     """Columns of the primary key, or of another one that is unique and never null; empty: none."""
+    quoted: str = ""
+    """The whole name as a statement has it, where ``name`` does not tell."""
 
 
 class Dialect(Protocol):
@@ -85,12 +89,27 @@ class Found:
         }
 
 
+def named(schema: str, table: str) -> str:
+    """A name that no other table has."""
+    return ".".join(
+        '"' + part.replace('"', '""') + '"' if "." in part or '"' in part else part
+        for part in (schema, table)
+    )
+
+
+_PARTS = re.compile(r'("(?:[^"]|"")*"|[^.]*)\.(.*)', re.DOTALL)
+
+
 def chosen(names: Sequence[str], only: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Names that are wanted, in order. A pattern is of the whole name or of its last part.
+    """Names that are wanted, in order. A pattern is of the whole name or of its last part; it may
+    leave double quotes out.
 
     Raises Refused for a pattern in ``only`` that fits none."""
     def fits(name: str, patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(name, p) or fnmatchcase(name.partition(".")[2], p) for p in patterns)
+        parts = _PARTS.fullmatch(name)
+        told = {name, parts[2] if parts else ""}
+        told |= {one.replace('"', "") for one in told}
+        return any(fnmatchcase(one, p) for p in patterns for one in told)
 
     for pattern in only:
         if not any(fits(name, [pattern]) for name in names):
@@ -188,13 +207,16 @@ class Walk:
         return tuple(map(str, told.rows[0])) if told.rows else None
 
     def _piece(self, table: Table, after: Key | None, upto: Key | None) -> int:
-        statement = self._dialect.digest(table, after, upto)
-        one, other = (
-            [str(value) for value in rows[0]] for rows in self._ask(_rows(statement))
-        )
+        one, other = self._digests(table, after, upto)
         if one != other:
             self._look_closer(table, after, upto, int(one[0]), int(other[0]))
         return int(one[0])
+
+    def _digests(
+        self, table: Table, after: Key | None, upto: Key | None
+    ) -> tuple[list[str], list[str]]:
+        first, second = self._ask(_rows(self._dialect.digest(table, after, upto)))
+        return [str(value) for value in first[0]], [str(value) for value in second[0]]
 
     def _look_closer(
         self, table: Table, after: Key | None, upto: Key | None, here: int, there: int
@@ -215,7 +237,12 @@ class Walk:
         extra = [] if self._one_sided else [key for key in other if key not in one]
         changed = [key for key, digest in one.items() if other.get(key, digest) != digest]
         if not lacking and not extra and not changed:
-            return  # It was being written to when the digests were made, and is the same now.
+            if self._one_sided:
+                return  # What only the other one has is no matter.
+            first, second = self._digests(table, after, upto)
+            if first != second:
+                self._differs(table.name, keys=span, here=int(first[0]), there=int(second[0]))
+            return  # Else it was being written to when the digests were made, and is the same now.
         self._differs(
             table.name, keys=span, here=here, there=there, lacking=len(lacking),
             extra=len(extra), changed=len(changed),
@@ -265,7 +292,9 @@ def in_words(difference: Mapping[str, Any], left: str, right: str) -> str:
             more = ", …" if difference[what] > len(keys) else ""
             parts.append(f"{difference[what]} {says} ({'; '.join(keys)}{more})")
     if not parts:
-        parts = [f"{difference['here']} rows on {left} and {difference['there']} on {right}"]
+        here, there = difference["here"], difference["there"]
+        parts = [f"{here} rows on {left} and {there} on {right}" if here != there else
+                 f"{here} rows on both, which are not the same"]
     return f"{where}, {difference['keys']}: {', '.join(parts)}"
 
 

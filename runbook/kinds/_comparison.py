@@ -71,6 +71,10 @@ class ComparisonKind(CheckKind):
         """Differences besides those of tables."""
         return []
 
+    def beyond(self, left: DatabaseReads) -> list[str]:
+        """Databases of the server that this connection does not see."""
+        return []
+
     def databases(self) -> tuple[str, ...]:
         return self.sides()
 
@@ -105,7 +109,8 @@ class ComparisonKind(CheckKind):
             return self._anew(reads, kept)
         found.differences += self.extra(left, right)
         evidence = {"done": True, "found": found.json(), "tables": len(walk.tables),
-                    "at": standing.at, "took": reads.now() - kept["began"]}
+                    "at": standing.at, "took": reads.now() - kept["began"],
+                    "database": left.database.database, "beyond": self.beyond(left)}
         return Observation(evidence=evidence, at=reads.now())
 
     def _kept(self, kept: dict[str, Any], walk: Any, began: float, rows: int) -> dict[str, Any]:
@@ -145,16 +150,24 @@ class ComparisonKind(CheckKind):
         left, right = self.sides()
         outputs = {"tables": seen["tables"], "rows": found.rows, "at": seen["at"]}
         size = f"{found.rows:,} rows in {seen['tables']} {self.unit}"
+        beyond = f"; not compared: {', '.join(seen['beyond'])}" if seen["beyond"] else ""
+        if not found.differences and not seen["tables"]:
+            where = f"its database {seen['database']}" if seen["database"] else (
+                "the default database, as `databases:` names none"
+            )
+            return Verdict(ok=False, retry=False, outputs=outputs, seen=f"nothing was compared: "
+                           f"{left} shows no table in {where}{beyond}. Name its `database:`, let "
+                           "its user SELECT, or `exclude` less")
         if not found.differences:
             return Verdict(ok=True, outputs=outputs, seen=f"{left} and {right} are the same: "
-                           f"{size}, at {self._place(seen['at'])}")
+                           f"{size}, at {self._place(seen['at'])}{beyond}")
         told = "; ".join(in_words(one, left, right) for one in found.differences[:_TOLD])
         rest = len(found.differences) - _TOLD
         more = f"; and {rest} more" if rest > 0 else ""
         if found.differing >= ENOUGH:
             more += "; what comes after was not looked at"
         return Verdict(ok=False, retry=False, outputs=outputs,
-                       seen=f"{left} and {right} are not the same ({size}): {told}{more}")
+                       seen=f"{left} and {right} are not the same ({size}): {told}{more}{beyond}")
 
     unit: ClassVar[str] = "tables"
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from runbook.kinds._compare import Dialect, Key, Table
+from runbook.kinds._compare import Dialect, Key, Table, named
 from runbook.kinds._comparison import Standing, TableComparison
-from runbook.kinds.postgres_common import lsn, serving
+from runbook.kinds.postgres_common import SYSTEM, lsn, others, serving
 from runbook.kinds.sql_common import DatabaseName, answer, server
 from runbook.model.database import Engine
 from runbook.model.observation import Observation
@@ -32,17 +32,31 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_s
   AND n.nspname !~ '^pg_'
 ORDER BY 1, 2, a.attnum"""
 
-_SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
+# What a sequence logs beforehand never reaches beyond its end: a standby's has not begun a new
+# cycle before its primary's has, and CYCLE makes no difference.
+_SEQUENCES = """\
+SELECT n.nspname, c.relname, s.seqincrement > 0,
+  has_sequence_privilege(c.oid, 'SELECT, USAGE'),
+  CASE WHEN has_sequence_privilege(c.oid, 'SELECT, USAGE')
+    THEN pg_sequence_last_value(c.oid::regclass) END
+FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence = 'p' ORDER BY 1, 2"""
+_LANES = (1, 16, 31)
+"""Where of a SHA-256 in hexadecimal the parts are that are added up."""
 
 
 class PostgresDialect:
-    """Rows are digested as PostgreSQL writes them as texts, by SHA-256."""
+    """Rows are digested as PostgreSQL writes them as texts, by SHA-256; a piece by adding parts of
+    those up: that is the same in whatever order they come, and takes no room."""
 
     def tables(self, server: DatabaseReads) -> dict[str, Table]:
         columns: dict[str, list[tuple[str, str]]] = {}
         keys: dict[str, dict[int, tuple[str, str]]] = {}
+        quoted: dict[str, str] = {}
         for schema, table, column, kind, place in answer(server, _TABLES).rows:
-            name = f"{schema}.{table}"
+            name = named(schema, table)
+            quoted[name] = f"{_name(schema)}.{_name(table)}"
             columns.setdefault(name, [])
             if column is None:
                 continue
@@ -51,30 +65,34 @@ class PostgresDialect:
                 keys.setdefault(name, {})[int(place)] = (column, kind)
         return {
             name: Table(name, tuple(own),
-                        tuple(one for _, one in sorted(keys.get(name, {}).items())))
+                        tuple(one for _, one in sorted(keys.get(name, {}).items())),
+                        quoted[name])
             for name, own in columns.items()
         }
 
     def bound(self, table: Table, after: Key | None, size: int) -> str:
         # With the table's name: the texts of the result are called as the columns are.
-        names = [f"{_full(table)}.{_name(column)}" for column, _ in table.key]
-        return (f"SELECT {_texts(names)} FROM {_full(table)}{_where(table, after, None)} "
+        names = [f"{table.quoted}.{_name(column)}" for column, _ in table.key]
+        return (f"SELECT {_texts(names)} FROM {_own(table)}{_where(table, after, None)} "
                 f"ORDER BY {', '.join(names)} OFFSET {size - 1} LIMIT 1")
 
     def last(self, table: Table, after: Key | None) -> str:
-        names = [f"{_full(table)}.{_name(column)}" for column, _ in table.key]
-        return (f"SELECT {_texts(names)} FROM {_full(table)}{_where(table, after, None)} "
+        names = [f"{table.quoted}.{_name(column)}" for column, _ in table.key]
+        return (f"SELECT {_texts(names)} FROM {_own(table)}{_where(table, after, None)} "
                 f"ORDER BY {', '.join(f'{name} DESC' for name in names)} LIMIT 1")
 
     def digest(self, table: Table, after: Key | None, upto: Key | None) -> str:
-        # Sorted by digest: the same whatever the order in which the rows were found.
-        return (f"SELECT count(*), encode(sha256(coalesce(string_agg(d, ''::bytea ORDER BY d), "
-                f"''::bytea)), 'hex') FROM (SELECT {_row(table)} AS d FROM {_full(table)}"
-                f"{_where(table, after, upto)}) AS piece")
+        lanes = ", ':', ".join(
+            f"coalesce(sum(('x' || substr(d, {start}, 15))::bit(60)::bigint), 0)"
+            for start in _LANES
+        )
+        # OFFSET 0: each row is digested once, and not once a lane.
+        return (f"SELECT count(*), concat({lanes}) FROM (SELECT encode({_row(table)}, 'hex') AS d "
+                f"FROM {_own(table)}{_where(table, after, upto)} OFFSET 0) AS piece")
 
     def rows(self, table: Table, after: Key | None, upto: Key | None, limit: int) -> str:
-        names = [f"{_full(table)}.{_name(column)}" for column, _ in table.key]
-        return (f"SELECT {_texts(names)}, encode({_row(table)}, 'hex') FROM {_full(table)}"
+        names = [f"{table.quoted}.{_name(column)}" for column, _ in table.key]
+        return (f"SELECT {_texts(names)}, encode({_row(table)}, 'hex') FROM {_own(table)}"
                 f"{_where(table, after, upto)} ORDER BY {', '.join(names)} LIMIT {limit}")
 
 
@@ -105,9 +123,9 @@ def _texts(names: Sequence[str]) -> str:
     return ", ".join(f"{name}::text" for name in names)
 
 
-def _full(table: Table) -> str:
-    schema, _, name = table.name.partition(".")
-    return f"{_name(schema)}.{_name(name)}"
+def _own(table: Table) -> str:
+    """Its own rows alone: those of tables that inherit from it are compared as theirs."""
+    return f"ONLY {table.quoted}"
 
 
 def _name(text: str) -> str:
@@ -130,7 +148,9 @@ class PostgresCompare(TableComparison):
     are compared as well: the standby's must not be behind.
 
     It never writes. It goes on where it was after a restart, and `max_rate` slows it down. Only
-    the database of the connection is compared, and neither unlogged tables nor large objects.
+    the database of the connection is compared, and neither unlogged tables nor large objects; the
+    other databases of the cluster are named. Where there is no table at all it fails. So it does
+    where row-level security would hide rows from our role.
     """
 
     name: ClassVar[str] = "postgres.compare"
@@ -163,14 +183,20 @@ class PostgresCompare(TableComparison):
         ).rows[0]
         if follows:
             return Standing(why=f"{self.primary} is a standby: compare its primary with it")
-        if not serving(left).read_only:
+        frozen = serving(left)
+        if not frozen.read_only:
             return Standing(why=f"{self.primary} takes writes: it has to be frozen first, with "
                             "postgres.freeze")
         if busy:
             return Standing(why=f"transactions are under way on {self.primary}", wait=True)
-        own = answer(right, "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text").rows[0]
+        own = answer(
+            right, f"SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text, {SYSTEM}"
+        ).rows[0]
         if not own[0]:
             return Standing(why=f"{self.standby} is no standby")
+        if own[2] != frozen.system:
+            return Standing(why=f"{self.standby} is a standby of another cluster than "
+                            f"{self.primary}")
         if own[1] is None or lsn(own[1]) < lsn(target):
             behind = "all" if own[1] is None else f"{lsn(target) - lsn(own[1])} bytes"
             return Standing(why=f"{self.standby} lacks {behind} of the log", wait=True)
@@ -179,12 +205,23 @@ class PostgresCompare(TableComparison):
     def extra(self, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
         """Sequences. A standby's is ahead by what was logged beforehand, and never behind."""
         here, there = (
-            {f"{schema}.{name}": value for schema, name, value in answer(one, _SEQUENCES).rows}
+            {named(schema, name): rest for schema, name, *rest in answer(one, _SEQUENCES).rows}
             for one in (left, right)
         )
-        return [
-            {"table": f"the sequence {name}", "why": f"it is at {value} on {self.primary} and at "
-             f"{there.get(name, 'nothing')} on {self.standby}"}
-            for name, value in here.items()
-            if value is not None and (there.get(name) is None or there[name] < value)
-        ]
+        found = []
+        for name, (up, seen, value) in here.items():
+            other = there[name][2] if name in there else None
+            if not seen:
+                why = f"its value is not shown to our role on {self.primary}: GRANT SELECT on it"
+            elif value is None or (
+                other is not None and (value <= other if up else value >= other)
+            ):
+                continue
+            else:
+                why = (f"it is at {value} on {self.primary} and at "
+                       f"{'nothing' if other is None else other} on {self.standby}")
+            found.append({"table": f"the sequence {name}", "why": why})
+        return found
+
+    def beyond(self, left: DatabaseReads) -> list[str]:
+        return [f"the database {name}" for name in others(left)]

@@ -63,11 +63,11 @@ class World(FakeReads):
         self._databases: DatabaseTransport | None = None
         self._more: list[Database] = []
 
-    def declared(self, name: str, **more: object) -> Database:
-        server = self.servers[name]
+    def declared(self, of: str, **more: object) -> Database:
+        server = self.servers[of]
         folder = server.folder
         return server.declared(**{
-            "name": name, "data_directory": str(folder / "data"),
+            "name": of, "data_directory": str(folder / "data"),
             "bin_directory": str(Path(find("initdb") or "").parent), "run_as": "postgres",
             "replication": f"host=127.0.0.1 port={server.port} user=postgres "
             f"passfile={folder}/pass", **more,

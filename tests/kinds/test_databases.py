@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from runbook.errors import Refused
-from runbook.kinds._compare import chosen, in_words
+from runbook.kinds._compare import Found, chosen, in_words, named
 from runbook.kinds.mysql_common import lacks, own_since
+from runbook.kinds.mysql_compare import MysqlCompare
+from runbook.model.observation import Observation
 
 
 def at(gtid: str, **has: int) -> dict[str, Any]:
@@ -48,6 +50,23 @@ def test_tables_are_chosen_by_whole_name_or_by_last_part() -> None:
     assert chosen(names, (), ("lines",)) == ["public.orders"]
     with pytest.raises(Refused, match="no table fits 'order'"):
         chosen(names, ("order",), ())
+
+
+def test_names_with_dots_are_names_of_their_own() -> None:
+    names = [named("a.b", "c"), named("a", "b.c"), named("a", "c")]
+    assert names == ['"a.b".c', 'a."b.c"', "a.c"]
+    assert chosen(names, ("c",), ()) == ['"a.b".c', "a.c"]
+    assert chosen(names, ('"a.b".*',), ()) == ['"a.b".c']
+    assert chosen(names, ("a.b.c",), ()) == ['"a.b".c', 'a."b.c"']
+
+
+def test_nothing_is_never_the_same() -> None:
+    seen = {"done": True, "found": Found().json(), "tables": 0, "at": {"gtid": "0-1-5"},
+            "database": "shop", "beyond": []}
+    after = Observation(evidence=seen, at=1.0)
+    told = MysqlCompare(primary="east", replica="west").verify(after, after)
+    assert not told.ok and not told.retry
+    assert "nothing was compared: east shows no table in its database shop" in told.seen
 
 
 def test_a_difference_is_told_by_table_and_range() -> None:

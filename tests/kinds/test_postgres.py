@@ -9,16 +9,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from runbook.errors import Refused
+from runbook.errors import Errored, Refused
 from runbook.kinds import _postgres_back
+from runbook.kinds._compare import Found, Walk, in_words
 from runbook.kinds._postgres_back import drained, hand_over
 from runbook.kinds._postgres_history import Follower, stranger
 from runbook.kinds.postgres_checks import PostgresCatchUp
 from runbook.kinds.postgres_common import FREEZE, Standing, start
+from runbook.kinds.postgres_compare import DIALECT, PostgresCompare
 from runbook.kinds.postgres_fence import PostgresFence
 from runbook.kinds.postgres_promote import PostgresPromote
 from runbook.model.actions import ExecuteSql
-from tests.kinds.postgres_world import World
+from tests.kinds.postgres_world import World, frozen
 from tests.kinds.postgres_world import world as make_world
 from tests.transports.database.servers import PASSWORD, find
 from tests.transports.ssh_lab import until
@@ -219,3 +221,149 @@ def test_the_way_back_waits_for_what_is_under_way(
         writer.execute("SELECT pg_current_xact_id()")
         done = world.perform(drained(world.declared("east")))
         assert not done.ok and "still writing: postgres (no name, process" in done.detail
+
+
+COMPARE = PostgresCompare(primary="east", standby="west")
+TABLES = (
+    'CREATE SCHEMA "a.b"', "CREATE SCHEMA a", 'CREATE TABLE "a.b".c (id int PRIMARY KEY, v int)',
+    'CREATE TABLE a."b.c" (id int PRIMARY KEY, v int)',
+    "CREATE TABLE parent (id int PRIMARY KEY, v int)",
+    "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent)",
+    "CREATE TABLE keyless (v int)", "INSERT INTO keyless VALUES (1), (2), (2)",
+    'INSERT INTO "a.b".c VALUES (1, 1)', 'INSERT INTO a."b.c" VALUES (1, 1)',
+    "INSERT INTO parent VALUES (1, 1)", "INSERT INTO child VALUES (1, 1)",
+    "CREATE SEQUENCE up", "SELECT nextval('up')",
+    "CREATE SEQUENCE down INCREMENT -1", "SELECT nextval('down') FROM generate_series(1, 40)",
+    "CREATE SEQUENCE round MAXVALUE 5 CYCLE", "SELECT nextval('round') FROM generate_series(1, 7)",
+    "CREATE SEQUENCE fresh",
+)
+
+
+@pytest.fixture(scope="module")
+def shops(world: World) -> World:
+    """Two databases of one server, ``here`` and ``there``, with the same in them."""
+    for name in ("here", "there"):
+        world.ask("east", f"CREATE DATABASE {name}")
+        world.ask("east", *TABLES, database=name)
+        world.declare(name, "east", database=name)
+        world.declare(f"{name}-west", "west", database=name)
+    return world
+
+
+def differences(world: World, *only: str) -> list[str]:
+    found = Found()
+    walk = Walk(DIALECT, world.database("here"), world.database("there"), found, only=only)
+    try:
+        for _ in walk.pieces():
+            pass
+    finally:
+        walk.close()
+    return [in_words(one, "here", "there") for one in found.differences]
+
+
+@pytest.mark.parametrize(("change", "back", "only", "told"), [
+    ('UPDATE "a.b".c SET v = 2', 'UPDATE "a.b".c SET v = 1', ("a.b.c",),
+     '"a.b".c, all keys: 1 different (1)'),
+    ('UPDATE a."b.c" SET v = 2', 'UPDATE a."b.c" SET v = 1', ('a."b.c"',),
+     'a."b.c", all keys: 1 different (1)'),
+    # A child has the same key: read with it, either row hides the other.
+    ("UPDATE ONLY parent SET v = 77", "UPDATE ONLY parent SET v = 1", (),
+     "public.parent, all keys: 1 different (1)"),
+    ("UPDATE child SET v = 77", "UPDATE child SET v = 1", (),
+     "public.child, all keys: 1 different (1)"),
+    ("UPDATE keyless SET v = 1 WHERE v = 2", "UPDATE keyless SET v = 2 WHERE ctid <> '(0,1)'", (),
+     "public.keyless, the whole table, which has no key: 3 rows on both, which are not the same"),
+])
+def test_each_table_is_compared_by_itself(
+    shops: World, change: str, back: str, only: tuple[str, ...], told: str
+) -> None:
+    assert differences(shops, *only) == []
+    shops.ask("east", change, database="there")
+    try:
+        assert differences(shops, *only) == [told]
+    finally:
+        shops.ask("east", back, database="there")
+
+
+def test_a_difference_that_no_row_explains_is_told(shops: World) -> None:
+    class Blind(type(DIALECT)):  # type: ignore[misc]
+        """Sees differing digests, and the same rows."""
+
+        def rows(self, *args: object) -> str:
+            return "SELECT '1', 'the same' WHERE true"
+
+    shops.ask("east", 'UPDATE a."b.c" SET v = 2', database="there")
+    found = Found()
+    walk = Walk(Blind(), shops.database("here"), shops.database("there"), found, only=('*b.c*',))
+    try:
+        list(walk.pieces())
+    finally:
+        walk.close()
+        shops.ask("east", 'UPDATE a."b.c" SET v = 1', database="there")
+    [told] = [in_words(one, "here", "there") for one in found.differences]
+    assert told == 'a."b.c", all keys: 1 rows on both, which are not the same'
+
+
+def test_sequences_of_a_standby_are_ahead_in_their_own_direction(shops: World) -> None:
+    compare = PostgresCompare(primary="here", standby="here-west")
+    with frozen(shops):
+        same = shops.checked(compare)
+    assert same.ok, same.seen
+    assert "5 tables" in same.seen and same.seen.endswith("not compared: the database there")
+    both = shops.database("here"), shops.database("there")
+    behind = PostgresCompare(primary="here", standby="there")
+    assert behind.extra(*both) == []
+    shops.ask("east", "SELECT setval('up', 9), setval('down', -90)", database="here")
+    assert [one["table"] for one in behind.extra(*both)] == [
+        "the sequence public.down", "the sequence public.up"
+    ]
+    shops.ask("east", "SELECT setval('up', 99), setval('down', -900)", database="there")
+    assert behind.extra(*both) == []
+
+
+def test_a_piece_is_digested_in_no_room_and_in_any_order(shops: World) -> None:
+    """A list of digests would end at a gigabyte, with 33 million rows."""
+    keyless = DIALECT.tables(shops.database("here"))["public.keyless"]
+    statement = DIALECT.digest(keyless, None, None)
+    assert "_agg(" not in statement
+    before = shops.ask("east", statement, database="here")
+    shops.ask("east", "TRUNCATE keyless", "INSERT INTO keyless VALUES (2), (1), (2)",
+              database="here")
+    assert shops.ask("east", statement, database="here") == before
+    shops.ask("east", "TRUNCATE keyless", database="here")
+    assert shops.ask("east", statement, database="here") == [(0, "0:0:0")]
+    shops.ask("east", "INSERT INTO keyless VALUES (1), (2), (2)", database="here")
+
+
+def test_to_compare_nothing_is_no_success(world: World) -> None:
+    with frozen(world):
+        told = world.checked(COMPARE)
+    assert not told.ok and not told.retry
+    assert told.seen.startswith(
+        "nothing was compared: east shows no table in the default database, as `databases:` names"
+    )
+
+
+def test_a_standby_of_another_cluster_is_not_compared(world: World) -> None:
+    with frozen(world):
+        told = world.checked(PostgresCompare(primary="east", standby="stranger"))
+    assert not told.ok and told.seen == "stranger is a standby of another cluster than east"
+
+
+def test_rows_that_policies_hide_are_not_passed_over(world: World) -> None:
+    world.ask(
+        "east", "CREATE ROLE mover LOGIN PASSWORD '" + PASSWORD.replace("'", "''") + "'",
+        "GRANT pg_monitor, pg_read_all_data TO mover",
+        "GRANT EXECUTE ON FUNCTION pg_show_all_file_settings TO mover",
+        "GRANT SELECT ON pg_file_settings TO mover",
+        "CREATE TABLE tenants (id int PRIMARY KEY)", "INSERT INTO tenants VALUES (1)",
+        "ALTER TABLE tenants ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON tenants USING (false)",
+    )
+    for name in ("east", "west"):
+        world.declare(f"{name}-mover", name, user="mover")
+    try:
+        with frozen(world), pytest.raises(Errored, match="row-level security policy for table"):
+            world.checked(PostgresCompare(primary="east-mover", standby="west-mover"))
+    finally:
+        world.ask("east", "DROP TABLE tenants")
