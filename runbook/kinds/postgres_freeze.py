@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds._postgres_needs import may_freeze, sees_writers
+from runbook.kinds._postgres_waits import hint, unanswered
 from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.postgres_common import (
     FREEZE,
@@ -132,7 +133,11 @@ class PostgresThaw(_ReadOnlyDefault):
     """Let PostgreSQL take writes again.
 
     Takes back what `postgres.freeze` set, also on a new side whose files were copied from a
-    frozen one. Undone by freezing again.
+    frozen one. It fails while commits would wait for standbys that do not follow
+    (`synchronous_standby_names`). Undone by freezing again.
+
+    With `standby: true` it is for the old side, which follows the new one by then
+    (`postgres.rejoin`): so that it takes writes in an emergency, when it is promoted by hand.
     """
 
     name: ClassVar[str] = "postgres.thaw"
@@ -142,15 +147,35 @@ class PostgresThaw(_ReadOnlyDefault):
   with: {database: west}
 """
 
+    standby: bool = Field(
+        default=False, description="It is a standby: what the freeze left there is taken away."
+    )
+
+    def observe(self, reads: Reads) -> Observation:
+        seen = super().observe(reads)
+        if seen.evidence["role"] != "primary":
+            return seen
+        waits = unanswered(server(reads, self.database, "postgres"))
+        return seen.model_copy(update={"evidence": {**seen.evidence, "waits": waits}})
+
     def plan(self, before: Observation) -> Planned:
         if not before.state["read_only"] and before.state["altered"] != "on":
             return Planned(reason=f"already done: {self.database} takes writes")
         return Planned(actions=(self._execute(back_to(None)),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        if after.evidence.get("role") != "primary":
+        role = after.evidence.get("role")
+        if self.standby and role != "standby":
+            return Verdict(ok=False, seen=f"{self.database} is no standby")
+        if not self.standby and role != "primary":
             return Verdict(ok=False, seen=f"{self.database} is no primary: it takes no writes")
         ok = not after.state.get("read_only")
+        if self.standby:
+            return Verdict(ok=ok, seen=f"{self.database} would {'take' if ok else 'refuse'} writes "
+                           "if it became the primary")
+        if ok and after.evidence["waits"]:
+            return Verdict(ok=False, seen=f"{self.database} refuses no writes, but "
+                           f"{after.evidence['waits']}: {hint(self.database)}")
         return Verdict(
             ok=ok, seen=f"{self.database} {'takes' if ok else 'still refuses'} writes"
         )

@@ -19,6 +19,7 @@ from runbook.kinds._postgres_needs import (
 )
 from runbook.kinds._postgres_unlogged import HINT as UNLOGGED
 from runbook.kinds._postgres_unlogged import given_up, left_behind, none_is_lost
+from runbook.kinds._postgres_waits import none_waits
 from runbook.kinds._shared import Names
 from runbook.kinds.postgres_common import (
     FREEZE,
@@ -142,7 +143,8 @@ class PostgresPromote(Kind):
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The right to promote; both sides of one major version; a standby that streams, is not
         far behind, and takes as many connections as the old side has now; no unlogged table with
-        contents but those of `lose`, in the database of the connection."""
+        contents but those of `lose`, in the database of the connection; and, as a warning, no
+        `synchronous_standby_names` that nobody answers."""
         if seen is not None and seen.state["role"] == "primary":
             return ()
         return (
@@ -151,6 +153,7 @@ class PostgresPromote(Kind):
             follows(reads, self.database, self.old),
             room_for_clients(reads, self.database, self.old),
             none_is_lost(reads, self.database, self.old, self.lose),
+            none_waits(reads, self.database),
         )
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
@@ -296,7 +299,9 @@ class PostgresRejoin(Kind):
     """Let the old primary, stopped cleanly, follow the new one.
 
     From then on every write of the new side is on the old side too: the shortest way back. It
-    needs `replication` of the new primary. Undone by stopping it.
+    needs `replication` of the new primary. What `postgres.freeze` set stays in its settings: it
+    would refuse writes even as a primary, until `postgres.thaw` with `standby: true` takes that
+    away. Undone by stopping it.
     """
 
     name: ClassVar[str] = "postgres.rejoin"

@@ -18,6 +18,7 @@ from runbook.kinds.postgres_checks import PostgresCatchUp
 from runbook.kinds.postgres_common import FREEZE, Standing, start
 from runbook.kinds.postgres_compare import DIALECT, PostgresCompare
 from runbook.kinds.postgres_fence import PostgresFence
+from runbook.kinds.postgres_freeze import PostgresThaw
 from runbook.kinds.postgres_promote import PostgresPromote
 from runbook.model.actions import ExecuteSql
 from tests.kinds.postgres_world import World, frozen
@@ -367,3 +368,59 @@ def test_rows_that_policies_hide_are_not_passed_over(world: World) -> None:
             world.checked(PostgresCompare(primary="east-mover", standby="west-mover"))
     finally:
         world.ask("east", "DROP TABLE tenants")
+
+
+def test_a_thaw_fails_where_commits_wait_for_standbys_that_are_not_there(world: World) -> None:
+    thaw = PostgresThaw(database="east")
+    names = "ALTER SYSTEM SET synchronous_standby_names = '{}'"
+
+    def told(value: str) -> str:
+        world.ask("east", names.format(value), "SELECT pg_reload_conf()")
+        until(lambda: world.ask("east", "SHOW synchronous_standby_names") == [(value,)])
+        if "west" in value:
+            until(lambda: world.ask("east", "SELECT sync_state FROM pg_stat_replication")[0][0]
+                  in {"sync", "quorum"})
+        seen = thaw.observe(world)
+        verdict = thaw.verify(seen, seen)
+        return "" if verdict.ok else verdict.seen
+
+    try:
+        assert "every commit waits for 1 of synchronous_standby_names (north), and none of them " \
+               "follows east: ALTER SYSTEM SET" in told("north")
+        assert told("west") == "" and told("ANY 1 (north, west)") == ""
+        assert "waits for 2 of" in told("FIRST 2 (west, north)")
+    finally:
+        world.ask("east", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def test_a_probe_warns_of_standbys_that_a_new_primary_would_wait_for(world: World) -> None:
+    def told() -> tuple[bool | None, bool, str]:
+        needs = PostgresPromote(database="west", old="east").needs(world, None)
+        [one] = [need for need in needs if "wait" in need.what]
+        return one.ok, one.grave, one.seen
+
+    assert told() == (True, False, "none waits")
+    world.ask("west", "ALTER SYSTEM SET synchronous_standby_names = 'west'",
+              "SELECT pg_reload_conf()")
+    try:
+        until(lambda: told()[0] is False)
+        assert "once it is the primary, every commit waits for 1 of" in told()[2]
+    finally:
+        world.ask("west", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def test_what_a_freeze_left_on_a_standby_is_taken_away_and_comes_back(world: World) -> None:
+    thaw = PostgresThaw(database="west", standby=True)
+    world.ask("west", FREEZE[0], FREEZE[1])
+    until(lambda: bool(thaw.observe(world).state["read_only"]))
+    before = thaw.observe(world)
+    assert "would refuse writes" in thaw.verify(before, before).seen
+    assert world.perform(*thaw.plan(before).actions).ok
+    until(lambda: thaw.verify(before, thaw.observe(world)).ok)
+    undo = thaw.undo(before)
+    assert isinstance(undo, tuple) and world.perform(*undo).ok
+    until(lambda: thaw.observe(world).state == before.state)
+    world.ask("west", "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+    wrong = PostgresThaw(database="east", standby=True)
+    seen = wrong.observe(world)
+    assert wrong.verify(seen, seen).seen == "east is no standby"

@@ -126,7 +126,7 @@ def test_a_freeze_is_proven_by_a_refused_write_and_by_standing_still(
     postgres.ask(pair, OLD, "DROP TABLE runbook_sentinel, cheated")
 
 
-STEPS = ("freeze", "fence", "promote", "thaw", "rejoin")
+STEPS = ("freeze", "fence", "promote", "thaw", "rejoin", "ready")
 
 
 @pytest.mark.slow
