@@ -241,10 +241,10 @@ def test_a_way_back_that_would_lose_rows_shows_them_and_waits_until_it_is_accept
         writer.more(10)
         code, state, text = runs.run(SWITCHOVER)
         assert code == ExitCode.OK, text
-        # Somebody makes the old side a primary again and writes there: two histories.
+        # Somebody makes the old side a primary again and writes there, which it takes: two
+        # histories.
         writer.more(10)
-        postgres.ask(pair, OLD, "SELECT pg_promote()",
-                     "SET default_transaction_read_only = off", "INSERT INTO orders VALUES "
+        postgres.ask(pair, OLD, "SELECT pg_promote()", "INSERT INTO orders VALUES "
                      "(-1), (-2), (-3)", "UPDATE orders SET at = now() WHERE id IN "
                      "(SELECT max(id) FROM orders)")
         writer.more(10)
