@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runbook.kinds import needs_common
+from runbook.kinds._mysql_following import doubt
 from runbook.kinds.mysql_common import state
 from runbook.kinds.needs_common import Seen, need
 from runbook.kinds.sql_common import answer, server
@@ -79,14 +80,16 @@ def same_version(reads: Reads, one: str, other: str) -> Need:
 
 
 def follows(reads: Reads, replica: str, primary: str) -> Need:
-    """Whether a replica replays, and is not far behind."""
+    """Whether a replica follows that primary and no other, replays, and is not far behind."""
 
     def look() -> Seen:
-        seen = state(server(reads, replica, "mysql"))
-        if seen["role"] != "replica":
-            return Seen(False, f"{replica} is a primary, too")
-        if not seen["running"]:
-            return Seen(False, f"replication does not run: {seen['error'] or 'it was stopped'}")
+        first = state(server(reads, primary, "mysql"))
+        second = state(server(reads, replica, "mysql"))
+        why = doubt(primary, first, second)
+        if why is not None:
+            return Seen(False, why.words)
+        if not second["running"]:
+            return Seen(False, f"replication does not run: {second['error']}")
         told = answer(server(reads, replica, "mysql"), "SHOW ALL SLAVES STATUS").dicts()[0]
         behind = told.get("Seconds_Behind_Master")
         if behind is None:
@@ -95,5 +98,5 @@ def follows(reads: Reads, replica: str, primary: str) -> Need:
 
     return need(
         f"{replica} follows {primary} closely", look, made_by=(coming(replica), coming(primary)),
-        hint="see SHOW ALL SLAVES STATUS"
+        hint=f"see SHOW ALL SLAVES STATUS there, and `replication` of {primary} here",
     )

@@ -23,9 +23,11 @@ FREEZE = (
 
 
 def state(mysql: DatabaseReads) -> dict[str, Any]:
-    """``role`` (primary or replica), ``of`` (its primary's host), ``running`` (both threads of
-    replication), ``read_only``, ``gtid`` (everything it has), ``has`` (the last sequence of each
-    ``domain-server``). Raises Errored, Refused."""
+    """``role`` (primary or replica), ``of`` and ``port`` (where its primary is), ``leader`` (its
+    primary's ``server_id``; 0: not known), ``sources`` (how many servers it follows), ``running``
+    (both threads of replication), ``stopped`` (one of them, for good), ``error``; ``server_id``,
+    ``place`` (where others follow it), ``read_only``, ``gtid`` (everything it has), ``has`` (the
+    last sequence of each ``domain-server``). Raises Errored, Refused."""
     version = str(answer(mysql, "SELECT VERSION()").value)
     if "MariaDB" not in version:
         raise Refused(
@@ -34,20 +36,37 @@ def state(mysql: DatabaseReads) -> dict[str, Any]:
             hint="use sql.query and sql.assert for it",
         )
     # What it wrote itself and what it replayed; the greater of both in each domain.
-    read_only, binlog, replayed, every = answer(
-        mysql, "SELECT @@GLOBAL.read_only, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_slave_pos, "
-        "@@GLOBAL.gtid_binlog_state"
+    read_only, own, binlog, replayed, every = answer(
+        mysql, "SELECT @@GLOBAL.read_only, @@GLOBAL.server_id, @@GLOBAL.gtid_binlog_pos, "
+        "@@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_state"
     ).rows[0]
     followed = answer(mysql, "SHOW ALL SLAVES STATUS").dicts()
     one = followed[0] if followed else {}
+    threads = (one.get("Slave_IO_Running"), one.get("Slave_SQL_Running"))
     return {
         "role": "replica" if one else "primary", "of": str(one.get("Master_Host", "")),
-        "running": one.get("Slave_IO_Running") == one.get("Slave_SQL_Running") == "Yes",
-        "read_only": bool(int(read_only)),
+        "port": int(one.get("Master_Port") or 0), "leader": int(one.get("Master_Server_Id") or 0),
+        "sources": len(followed), "running": threads == ("Yes", "Yes"), "stopped": "No" in threads,
+        "server_id": int(own), "place": _place(mysql.database), "read_only": bool(int(read_only)),
         "gtid": _together(str(binlog or ""), str(replayed or "")),
         "has": _by_origin(str(binlog or ""), str(replayed or ""), str(every or "")),
         "error": str(one.get("Last_SQL_Error") or one.get("Last_IO_Error") or ""),
     }
+
+
+def _place(database: Database) -> dict[str, Any]:
+    """Where others follow a server; not ``declared``: where we reach it ourselves, if that is
+    told."""
+    words = _replication(database)
+    if "host" in words:
+        return {"host": words["host"], "port": int(words.get("port", database.port)),
+                "declared": True}
+    seen = "" if database.via else database.address or ""
+    return {"host": seen, "port": database.port, "declared": False}
+
+
+def _replication(database: Database) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in shlex.split(database.replication or ""))
 
 
 def lacks(primary: Mapping[str, Any], replica: Mapping[str, Any]) -> str:
@@ -118,9 +137,7 @@ def on_machine(database: Database, statement: str) -> tuple[str, dict[str, str]]
 def follow(leader: Database, *, demoted: bool) -> tuple[str, ...]:
     """Statements by which a server follows another one. ``demoted``: it was a primary itself.
     Raises Refused."""
-    words = dict(
-        word.partition("=")[::2] for word in shlex.split(leader.replication or "")
-    )
+    words = _replication(leader)
     if not {"host", "user"} <= set(words):
         raise Refused(
             f"nobody can follow {leader.name}: `replication` is not given for it",

@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Errored, Refused
 from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds._dead_mans_switch import disarm, present
+from runbook.kinds._mysql_following import doubt
 from runbook.kinds._mysql_needs import LEADING, follows, may, same_version
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.mysql_common import execute, follow, lacks, own_since, state, wait_for
@@ -28,8 +29,9 @@ _COUNTING = 60.0
 class MysqlCatchUp(CheckKind):
     """Wait until a replica has every transaction of its primary.
 
-    By global transaction ids, for after `mysql.freeze`. A replication that has stopped with an
-    error is told at once.
+    By global transaction ids, for after `mysql.freeze`. It has to follow that very server: by the
+    `server_id` of what it follows, and by host and port, where `replication` of the primary says
+    them. A replica of another one, and a replication that has stopped, are told at once.
     """
 
     name: ClassVar[str] = "mysql.catch_up"
@@ -62,24 +64,28 @@ class MysqlCatchUp(CheckKind):
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         first, second = after.evidence["primary"], after.evidence["replica"]
-        missing = lacks(first, second)
-        if not missing:
+        why = doubt(self.primary, first, second)
+        if why is not None:
             return Verdict(
-                ok=True, seen=f"{self.replica} has everything up to {first['gtid']}",
-                outputs={"gtid": first["gtid"]},
+                ok=False, retry=why.passing,
+                seen=f"{self.replica} does not follow {self.primary}: {why.words}",
             )
-        if second["error"]:
-            return Verdict(ok=False, seen=f"replication to {self.replica} has stopped: "
-                           f"{second['error']}", retry=False)
-        return Verdict(ok=False, seen=f"{self.replica} lacks transactions: {missing}")
+        missing = lacks(first, second)
+        if missing:
+            return Verdict(ok=False, seen=f"{self.replica} lacks transactions: {missing}")
+        return Verdict(
+            ok=True, seen=f"{self.replica} has everything up to {first['gtid']}",
+            outputs={"gtid": first["gtid"]},
+        )
 
 
 class MysqlPromote(Kind):
     """Make a replica the primary.
 
-    Only while the old primary refuses writes (`mysql.freeze`) and the replica has every one of its
-    transactions. It keeps refusing writes itself until `mysql.thaw`. The dead man's switch of the
-    freeze is taken away first; where it has fired, writes came back, and nothing is promoted.
+    Only while the old primary refuses writes (`mysql.freeze`) and the replica follows that very
+    server, replays without an error, and has every one of its transactions. It keeps refusing
+    writes itself until `mysql.thaw`. The dead man's switch of the freeze is taken away first; where
+    it has fired, writes came back, and nothing is promoted.
 
     Undone without losing a write that the new primary has taken since: frozen again by the undo of
     the thaw, it is followed by the old one until that has everything; then it follows in its turn.
@@ -145,6 +151,10 @@ class MysqlPromote(Kind):
             raise Refused(
                 f"{self.old} takes writes: they would be lost", hint="freeze it, with mysql.freeze"
             )
+        why = doubt(self.old, old, new)
+        if why is not None:
+            raise Refused(f"{self.database} does not follow {self.old}: {why.words}; promoted, it "
+                          f"would serve without what {self.old} has", hint=why.hint)
         missing = lacks(old, new)
         if missing:
             raise Refused(

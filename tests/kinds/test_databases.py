@@ -8,6 +8,7 @@ import pytest
 
 from runbook.errors import Refused
 from runbook.kinds._compare import Found, chosen, in_words, named
+from runbook.kinds._mysql_following import doubt
 from runbook.kinds.mysql_common import lacks, own_since
 from runbook.kinds.mysql_compare import MysqlCompare
 from runbook.model.observation import Observation
@@ -78,3 +79,47 @@ def test_a_difference_is_told_by_table_and_range() -> None:
                     "1 different (12)")
     whole = {"table": "t", "keys": "all keys", "here": 3, "there": 4}
     assert in_words(whole, "east", "west") == "t, all keys: 3 rows on east and 4 on west"
+
+
+def primary(number: int = 5, **more: Any) -> dict[str, Any]:
+    place = {"host": "db1.east", "port": 3306, "declared": True}
+    return {"server_id": number, "place": place, "read_only": True, "has": {"0-5": 9}, **more}
+
+
+def replica(**more: Any) -> dict[str, Any]:
+    return {"role": "replica", "sources": 1, "of": "db1.east", "port": 3306, "leader": 5,
+            "stopped": False, "error": "", "has": {}, **more}
+
+
+ADDRESS = {"host": "2001:db8::1", "port": 3306, "declared": True}
+
+
+@pytest.mark.parametrize(("first", "second", "words", "passing"), [
+    (primary(), replica(), "", False),
+    (primary(), replica(role="primary"), "a primary, too", False),
+    (primary(), replica(sources=2), "2 servers at once", False),
+    (primary(), replica(leader=6), "whose server_id is 6, and east has 5", False),
+    (primary(), replica(port=3307), "and `replication` of east is db1.east:3306", False),
+    (primary(), replica(leader=0, error="refused"), "has not reached db1.east:3306 yet (refused)",
+     True),
+    (primary(), replica(stopped=True, error="1236"), "does not run: 1236", False),
+    # Another name may be the same server; then the id decides, unless it is everybody's.
+    (primary(), replica(of="10.0.0.9"), "", False),
+    (primary(1), replica(of="10.0.0.9", leader=1), "nobody can tell whether that is east", False),
+    (primary(1), replica(of="DB1.east", leader=1), "", False),
+    (primary(1, place=ADDRESS), replica(of="2001:DB8:0::1", leader=1), "", False),
+    (primary(place=ADDRESS), replica(of="2001:db8::2"), "and `replication` of east", False),
+    # How we get there ourselves proves nothing when it differs.
+    (primary(place={**ADDRESS, "declared": False}), replica(of="10.0.0.9"), "", False),
+    (primary(has={"0-5": 9}), replica(has={"0-5": 10}), "that east does not know of itself", False),
+    (primary(has={"0-5": 9}, read_only=False), replica(has={"0-5": 10}), "", False),
+    (primary(has={"0-5": 9}), replica(has={"0-7": 10}), "", False),
+])
+def test_whether_a_server_follows_that_very_one(
+    first: dict[str, Any], second: dict[str, Any], words: str, passing: bool
+) -> None:
+    why = doubt("east", first, second)
+    if not words:
+        assert why is None
+    else:
+        assert why is not None and words in why.words and why.passing == passing and why.hint

@@ -83,13 +83,20 @@ class Server:
 def transport(
     server: Server, dial: Callable[[str, str, int], SocketLike] | None = None, **more: object
 ) -> Iterator[DatabaseTransport]:
+    with transport_of(server.declared(**more), dial=dial) as made:
+        yield made
+
+
+@contextmanager
+def transport_of(
+    *databases: Database, dial: Callable[[str, str, int], SocketLike] | None = None
+) -> Iterator[DatabaseTransport]:
     def nowhere(host: str, address: str, port: int) -> SocketLike:
         raise Errored(f"no tunnel from {host}")
 
     redactor = Redactor()
     made = DatabaseTransport(
-        [server.declared(**more)],
-        inventory=Inventory(hosts=(Host(name="east-db", address="127.0.0.1"),)),
+        databases, inventory=Inventory(hosts=(Host(name="east-db", address="127.0.0.1"),)),
         secrets=SecretStore(
             [SecretRef(name="db", source="env", argument="DB")], directory=Path(),
             redactor=redactor, environ={"DB": PASSWORD},

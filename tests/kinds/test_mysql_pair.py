@@ -1,0 +1,192 @@
+"""MariaDB's kinds on three real servers: east, west that follows it, and south, another primary
+whose transactions are called as those of east are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pymysql
+import pytest
+
+from runbook.errors import Refused
+from runbook.kinds import registry
+from runbook.model.kind import Kind
+from runbook.model.need import Need
+from runbook.model.observation import Observation, Planned, Verdict
+from runbook.model.ports import DatabaseReads
+from runbook.transports.database import DatabaseTransport
+from tests.kinds.fakes import FakeReads
+from tests.transports.database.servers import (
+    PASSWORD,
+    Server,
+    find,
+    make,
+    transport_of,
+)
+from tests.transports.database.test_transport import key
+
+pytestmark = [
+    pytest.mark.skipif(find("mariadbd") is None, reason="mariadbd is not installed"),
+    pytest.mark.xdist_group("mysql-pair"),
+]
+_IDS = {"east": 1, "west": 2, "south": 1}
+
+
+@dataclass
+class World(FakeReads):
+    """Kinds look at it and act on it; ``ask`` is somebody else's hand."""
+
+    servers: dict[str, Server] = field(default_factory=dict)
+    transport: DatabaseTransport | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+    def database(self, name: str) -> DatabaseReads:
+        assert self.transport is not None
+        return self.transport.reads(name)
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        return self.kept
+
+    def ask(self, name: str, *statements: str) -> tuple[tuple[Any, ...], ...]:
+        with pymysql.connect(
+            host="127.0.0.1", port=self.servers[name].port, user="mover", password=PASSWORD,
+            autocommit=True, charset="utf8mb4",
+        ) as session, session.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall()
+
+    def begin_anew(self) -> None:
+        """All three are empty, and west follows east."""
+        for name in self.servers:
+            self.ask(name, "STOP ALL SLAVES", "RESET SLAVE ALL", "SET GLOBAL read_only = 0",
+                     "DROP DATABASE IF EXISTS shop", "CREATE DATABASE shop",
+                     "RESET MASTER", "SET GLOBAL gtid_slave_pos = ''")
+        self.follow("west", "east")
+
+    def follow(self, name: str, leader: str) -> None:
+        password = PASSWORD.replace("\\", "\\\\").replace("'", "''")
+        self.ask(name, "STOP SLAVE", "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = "
+                 f"{self.servers[leader].port}, MASTER_USER = 'mover', MASTER_PASSWORD = "
+                 f"'{password}', MASTER_USE_GTID = slave_pos", "START SLAVE")
+
+    def caught_up(self, name: str, leader: str) -> None:
+        [(position,)] = self.ask(leader, "SELECT @@GLOBAL.gtid_binlog_pos")
+        assert self.ask(name, f"SELECT MASTER_GTID_WAIT('{position}', 20)") == ((0,),)
+
+    def step(self, kind: str, **keys: object) -> Kind:
+        return registry()[kind].model_validate(keys)
+
+    def look(self, kind: Kind) -> Observation:
+        return kind.observe(cast(Any, self))
+
+    def needs(self, kind: Kind, what: str) -> Need:
+        [found] = [need for need in kind.needs(cast(Any, self), None) if what in need.what]
+        return found
+
+    def act(self, actions: Any) -> None:
+        assert self.transport is not None
+        for action in actions:
+            done = self.transport.perform(action, key())
+            assert done.ok, done.detail
+
+    def freeze(self) -> None:
+        self.act(self.plan(self.step("mysql.freeze", database="east")).actions)
+
+    def plan(self, kind: Kind) -> Planned:
+        return kind.plan(self.look(kind))
+
+    def verdict(self, kind: Kind) -> Verdict:
+        """Of a check, looked at until it is done."""
+        self.kept = {}
+        before = seen = self.look(kind)
+        while seen.progress:
+            self.kept = seen.progress
+            seen = self.look(kind)
+        return kind.verify(before, seen)
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[dict[str, Server]]:
+    # Not below pytest's own folder: no other user may enter that, and servers run as one.
+    with tempfile.TemporaryDirectory(prefix="runbook-db-") as place:
+        servers = {name: make("mysql", Path(place) / name) for name in _IDS}
+        for name, server in servers.items():
+            server.command = [*server.command, f"--server-id={_IDS[name]}", "--log-slave-updates",
+                              "--slave-net-timeout=4"]
+            server.start()
+        try:
+            yield servers
+        finally:
+            for server in servers.values():
+                server.stop()
+
+
+def _declared(servers: dict[str, Server]) -> Iterator[Any]:
+    for name, server in servers.items():
+        yield server.declared(
+            name=name, replication=f"host=127.0.0.1 port={server.port} user=mover password=db"
+        )
+        yield server.declared(name=f"{name}-alone")
+
+
+@pytest.fixture
+def world(started: dict[str, Server]) -> Iterator[World]:
+    with transport_of(*_declared(started)) as transport:
+        made = World(servers=started, transport=transport)
+        made.begin_anew()
+        yield made
+
+
+PAIR = {"primary": "east", "replica": "west"}
+PROMOTE = {"database": "west", "old": "east"}
+
+
+def test_a_replica_of_another_server_is_not_promoted(world: World) -> None:
+    """Its transactions are called as ours are: every server has the same defaults."""
+    world.follow("west", "south")
+    for name, table in (("east", "orders"), ("south", "bills")):
+        world.ask(name, f"CREATE TABLE shop.{table} (id INT PRIMARY KEY)")
+    world.caught_up("west", "south")
+    world.freeze()
+    assert world.ask("west", "SELECT @@gtid_slave_pos") == world.ask(
+        "east", "SELECT @@gtid_binlog_pos")
+    for end, words in (("", "and `replication` of east is 127.0.0.1:"),
+                       ("-alone", "nobody can tell whether that is east-alone")):
+        catch_up = world.step("mysql.catch_up", primary=f"east{end}", replica="west")
+        assert not (need := world.needs(catch_up, "closely")).ok and words in need.seen
+        verdict = world.verdict(catch_up)
+        assert (verdict.ok, verdict.retry) == (False, False) and words in verdict.seen
+        promote = world.step("mysql.promote", database="west", old=f"east{end}")
+        assert not world.needs(promote, "closely").ok
+        with pytest.raises(Refused, match=f"west does not follow east.*{words}"):
+            world.plan(promote)
+    world.ask("west", "STOP SLAVE", "RESET SLAVE ALL")
+    assert "it is a primary, too" in world.verdict(world.step("mysql.catch_up", **PAIR)).seen
+
+
+def test_a_primary_that_has_forgotten_what_it_wrote_is_told(world: World) -> None:
+    world.ask("east", "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
+              "INSERT INTO shop.orders VALUES (0)")
+    world.caught_up("west", "east")
+    world.ask("east", "RESET MASTER", "INSERT INTO shop.orders VALUES (1)")
+    world.freeze()
+    verdict = world.verdict(world.step("mysql.catch_up", **PAIR))
+    assert not verdict.ok and "begun anew (RESET MASTER)" in verdict.seen
+    with pytest.raises(Refused, match="RESET MASTER"):
+        world.plan(world.step("mysql.promote", **PROMOTE))
+
+
+def test_a_replication_that_has_stopped_is_told_though_nothing_is_missing(world: World) -> None:
+    world.caught_up("west", "east")
+    world.freeze()
+    world.ask("west", "STOP SLAVE")
+    verdict = world.verdict(world.step("mysql.catch_up", **PAIR))
+    assert (verdict.ok, verdict.retry) == (False, False) and "it was stopped" in verdict.seen
+    with pytest.raises(Refused, match="it was stopped"):
+        world.plan(world.step("mysql.promote", **PROMOTE))
