@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook.errors import Refused
 from runbook.kinds.sql_common import answer, program
-from runbook.model.actions import ExecuteSql
+from runbook.model.actions import ANSWER, ExecuteSql, Question
 from runbook.model.database import Database
 from runbook.model.ports import DatabaseReads
 from runbook.model.secrets import mark
@@ -16,10 +16,12 @@ from runbook.model.secrets import mark
 PATIENCE = 60
 """Seconds a follower is given to catch up."""
 
+CLOSE = "SET GLOBAL read_only = 1"
 FREEZE = (
     # Waits for commits under way and holds new ones back: after it every session refuses.
-    "FLUSH TABLES WITH READ LOCK", "SET GLOBAL read_only = 1", "UNLOCK TABLES",
+    "FLUSH TABLES WITH READ LOCK", CLOSE, "UNLOCK TABLES",
 )
+OPEN = "SET GLOBAL read_only = 0"
 
 
 def state(mysql: DatabaseReads) -> dict[str, Any]:
@@ -156,7 +158,12 @@ def follow(leader: Database, *, demoted: bool) -> tuple[str, ...]:
     return ("STOP SLAVE", f"CHANGE MASTER TO {login}, {how}", "START SLAVE")
 
 
-def wait_for(gtid: str) -> str:
-    """A statement that is refused when the position is not reached in time."""
-    reached = f"MASTER_GTID_WAIT('{gtid}', {PATIENCE}) = 0"
-    return f"SELECT IF({reached}, 'reached', (SELECT 'not reached' UNION SELECT 'in time'))"
+def catch_up(name: str, leader: Database, *, demoted: bool) -> ExecuteSql:
+    """Let a server follow a frozen leader until it has everything, and leave it. It is refused
+    when that takes too long. ``demoted``: as in :func:`follow`."""
+    reached = f"MASTER_GTID_WAIT('{ANSWER}', {PATIENCE}) = 0"
+    wait = f"SELECT IF({reached}, 'reached', (SELECT 'not reached' UNION SELECT 'in time'))"
+    everything = Question(database=leader.name, statement="SELECT @@GLOBAL.gtid_current_pos")
+    return execute(
+        name, *follow(leader, demoted=demoted), wait, "STOP SLAVE", "RESET SLAVE ALL"
+    ).model_copy(update={"ask": everything})

@@ -9,7 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
 from runbook.kinds._mysql_needs import FREEZING, may, stays_frozen
-from runbook.kinds.mysql_common import FREEZE, execute, on_machine, state
+from runbook.kinds.mysql_common import FREEZE, OPEN, execute, on_machine, state
 from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
@@ -47,7 +47,7 @@ class _ReadOnly(Kind):
         """Read-only or not, as it was."""
         if before.state["read_only"]:
             return (execute(self.database, *FREEZE),)
-        return (execute(self.database, "SET GLOBAL read_only = 0"),)
+        return (execute(self.database, OPEN),)
 
 
 class MysqlFreeze(_ReadOnly, Leased):
@@ -90,7 +90,7 @@ class MysqlFreeze(_ReadOnly, Leased):
         freeze = execute(self.database, *FREEZE)
         if self.lease is None:
             return Planned(actions=(freeze,))
-        thaw, env = on_machine(unpacked(before.evidence["database"]), "SET GLOBAL read_only = 0")
+        thaw, env = on_machine(unpacked(before.evidence["database"]), OPEN)
         return Planned(actions=(*self.armed(before, thaw, env), freeze))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
@@ -117,7 +117,7 @@ class MysqlThaw(_ReadOnly):
             return Planned(reason=f"already done: {self.database} takes writes")
         if before.evidence.get("role") == "replica":
             raise Refused(f"{self.database} is a replica: promote it first, with mysql.promote")
-        return Planned(actions=(execute(self.database, "SET GLOBAL read_only = 0"),))
+        return Planned(actions=(execute(self.database, OPEN),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         ok = not after.state["read_only"]

@@ -6,13 +6,23 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from runbook.errors import Errored, Refused
+from runbook.errors import Refused
 from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds._dead_mans_switch import disarm, present
 from runbook.kinds._mysql_following import doubt
-from runbook.kinds._mysql_needs import LEADING, follows, may, same_version
+from runbook.kinds._mysql_needs import LEADING, PROMOTING, follows, may, same_version
 from runbook.kinds._shared import CheckKind
-from runbook.kinds.mysql_common import execute, follow, lacks, own_since, state, wait_for
+from runbook.kinds.mysql_common import (
+    CLOSE,
+    FREEZE,
+    OPEN,
+    catch_up,
+    execute,
+    follow,
+    lacks,
+    own_since,
+    state,
+)
 from runbook.kinds.mysql_compare import DIALECT
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
 from runbook.model.actions import Action
@@ -87,8 +97,9 @@ class MysqlPromote(Kind):
     writes itself until `mysql.thaw`. The dead man's switch of the freeze is taken away first; where
     it has fired, writes came back, and nothing is promoted.
 
-    Undone without losing a write that the new primary has taken since: frozen again by the undo of
-    the thaw, it is followed by the old one until that has everything; then it follows in its turn.
+    Undone without losing a write that the new primary has taken since: it is frozen, followed by
+    the old one until that has everything, and follows in its turn. A replica that took writes
+    before takes them again.
 
     Where the old one has transactions of its own since, neither can follow the other any more. Then
     going back loses what the new one has taken: those rows are counted and shown before anything
@@ -121,8 +132,10 @@ class MysqlPromote(Kind):
         # In this order: what a follower has its primary had before.
         other = state(old)
         one = state(new)
+        # Who takes writes is a matter of the thaw, once it is a primary.
+        replica = {"read_only": one["read_only"]} if one["role"] == "replica" else {}
         return Observation(
-            state={"role": one["role"]}, at=reads.now(),
+            state={"role": one["role"], **replica}, at=reads.now(),
             evidence={"new": one, "old": other, "database": packed(new.database),
                       "former": packed(old.database), "run": run_of(reads),
                       "switch": one["role"] == "replica" and present(
@@ -130,12 +143,12 @@ class MysqlPromote(Kind):
         )
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The privileges RELOAD and REPLICATION SLAVE ADMIN (or SUPER); a replica of the same
-        series that replays and is not far behind."""
+        """The privileges RELOAD, REPLICATION SLAVE ADMIN and READ_ONLY ADMIN (or SUPER); a replica
+        of the same series that follows that very primary, replays and is not far behind."""
         if seen is not None and seen.state["role"] == "primary":
             return ()
         return (
-            may(reads, self.database, "promote it", LEADING),
+            may(reads, self.database, "promote it", PROMOTING),
             same_version(reads, self.database, self.old),
             follows(reads, self.database, self.old),
         )
@@ -162,7 +175,8 @@ class MysqlPromote(Kind):
                 "writes would be lost",
                 hint="let it catch up first, with mysql.catch_up",
             )
-        promote = execute(self.database, "STOP SLAVE", "RESET SLAVE ALL")
+        # A replica need not refuse writes; once nothing replicates to it, it has to.
+        promote = execute(self.database, CLOSE, "STOP SLAVE", "RESET SLAVE ALL")
         if not before.evidence["switch"]:
             return Planned(actions=(promote,))
         former = unpacked(before.evidence["former"])
@@ -174,7 +188,7 @@ class MysqlPromote(Kind):
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """What it does depends on what the new side has taken since: see :meth:`undo_from`."""
-        return self.undo_from(before, before)
+        return self._back(before, before)
 
     def loss(self, before: Observation, reads: Reads) -> Loss | None:
         if before.state.get("role") != "replica":
@@ -198,6 +212,11 @@ class MysqlPromote(Kind):
     def undo_from(
         self, before: Observation, now: Observation
     ) -> tuple[Action, ...] | Irreversible:
+        if before.state.get("role") == now.state["role"] == "replica":
+            return (execute(self.database, "START SLAVE", *_opened(before)),)
+        return self._back(before, now)
+
+    def _back(self, before: Observation, now: Observation) -> tuple[Action, ...] | Irreversible:
         if before.state.get("role") != "replica":
             return ()
         new, old = (unpacked(before.evidence[key]) for key in ("database", "former"))
@@ -205,23 +224,23 @@ class MysqlPromote(Kind):
             return Irreversible(
                 why="`replication` of both databases has to be known to follow each other"
             )
-        seen = now.evidence["new"]
         own = _own(before, now)
         if own:
             return Irreversible(
                 why=f"{self.old} has transactions that {self.database} lacks ({own}), so neither "
                 f"can follow the other: {self.database} has to be made anew from {self.old}"
             )
-        if not seen["read_only"]:
-            raise Errored(
-                f"{self.database} takes writes, so nobody can say when {self.old} has them all",
-                hint="freeze it: the undo of mysql.thaw does",
-            )
-        back = follow(new, demoted=not now.evidence["old"]["of"])
         return (
-            execute(old.name, *back, wait_for(seen["gtid"]), "STOP SLAVE", "RESET SLAVE ALL"),
-            execute(new.name, *follow(old, demoted=True)),
+            # Whoever opened it: what it has is counted once it takes no more.
+            execute(new.name, *FREEZE),
+            catch_up(old.name, new, demoted=not now.evidence["old"]["of"]),
+            execute(new.name, *follow(old, demoted=True), *_opened(before)),
         )
+
+
+def _opened(before: Observation) -> tuple[str, ...]:
+    """A replica that took writes takes them again."""
+    return () if before.evidence["new"]["read_only"] else (OPEN,)
 
 
 def _own(before: Observation, now: Observation) -> str:

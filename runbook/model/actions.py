@@ -74,6 +74,19 @@ class ChangeRecordSet(_Action):
     changes: tuple[Change, ...]
 
 
+ANSWER = "⟦answer⟧"
+"""Where in a statement the answer of another server goes, between single quotes."""
+
+
+class Question(BaseModel):
+    """What is asked of a database. It reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database: str
+    statement: str
+
+
 class ExecuteSql(_Action):
     """Execute statements on a declared database, in order, each committed by itself, until one is
     refused. They are SQL, or for Redis commands as typed (``CLIENT PAUSE 30000 WRITE``).
@@ -90,6 +103,9 @@ class ExecuteSql(_Action):
     """Seconds for each statement."""
     idempotent: bool = False
     """Safe to repeat when its outcome is unknown."""
+    ask: Question | None = None
+    """Asked as the action begins, after those before it took effect: its first value stands in
+    the place of :data:`ANSWER`."""
     refused_with: tuple[str, ...] = ()
     """Not empty: a *trial*. It is executed as any client would, in a new session with the server's
     own defaults, in one transaction that is rolled back whatever came of it (for Redis: queued

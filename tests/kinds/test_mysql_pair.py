@@ -14,6 +14,7 @@ import pytest
 
 from runbook.errors import Refused
 from runbook.kinds import registry
+from runbook.kinds._mysql_following import doubt
 from runbook.model.kind import Kind
 from runbook.model.need import Need
 from runbook.model.observation import Observation, Planned, Verdict
@@ -190,3 +191,46 @@ def test_a_replication_that_has_stopped_is_told_though_nothing_is_missing(world:
     assert (verdict.ok, verdict.retry) == (False, False) and "it was stopped" in verdict.seen
     with pytest.raises(Refused, match="it was stopped"):
         world.plan(world.step("mysql.promote", **PROMOTE))
+
+
+def test_a_replica_that_took_writes_takes_none_from_its_promotion_to_the_thaw(
+    world: World,
+) -> None:
+    """And on the way back, whoever has opened it: nothing that it took is lost."""
+    world.ask("east", "CREATE TABLE shop.orders (id INT PRIMARY KEY)")
+    world.caught_up("west", "east")
+    world.freeze()
+    promote, thaw = world.step("mysql.promote", **PROMOTE), world.step(
+        "mysql.thaw", database="west")
+    before = world.look(promote)
+    assert before.state == {"role": "replica", "read_only": False}
+    world.act(promote.plan(before).actions)
+    after = world.look(promote)
+    assert promote.verify(before, after).ok
+    assert world.ask("west", "SELECT @@GLOBAL.read_only") == ((1,),)
+    closed = world.look(thaw)
+    world.act(thaw.plan(closed).actions)
+    assert world.look(promote).state == after.state
+    world.ask("west", "INSERT INTO shop.orders VALUES (1)")
+    back = promote.undo_from(before, world.look(promote))
+    # Between the look and the freeze.
+    world.ask("west", "INSERT INTO shop.orders VALUES (2)")
+    world.act(back)
+    assert world.ask("east", "SELECT id FROM shop.orders") == ((1,), (2,))
+    now = world.look(promote)
+    assert now.state == before.state and now.evidence["old"]["role"] == "primary"
+    world.caught_up("west", "east")
+    assert doubt("east", now.evidence["old"], world.look(promote).evidence["new"]) is None
+
+
+def test_a_promotion_that_was_cut_short_leaves_a_replica_as_it_was(world: World) -> None:
+    world.caught_up("west", "east")
+    promote = world.step("mysql.promote", **PROMOTE)
+    before = world.look(promote)
+    world.ask("west", "SET GLOBAL read_only = 1", "STOP SLAVE")
+    now = world.look(promote)
+    assert now.state != before.state
+    world.act(promote.undo_from(before, now))
+    assert world.look(promote).state == before.state
+    assert world.ask("west", "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE "
+                     "COMMAND = 'Slave_SQL'") == ((1,),)

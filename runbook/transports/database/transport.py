@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from runbook.errors import Errored, InDoubt, NotFound, Refused
-from runbook.model.actions import ActionKey, ActionResult, ExecuteSql
+from runbook.model.actions import ANSWER, ActionKey, ActionResult, ExecuteSql, Question
 from runbook.model.database import Database, Engine, QueryResult
 from runbook.model.endpoints import Endpoints
 from runbook.model.inventory import Inventory
@@ -87,7 +87,14 @@ class DatabaseTransport:
     def perform(self, action: ExecuteSql, key: ActionKey) -> ActionResult:
         """Execute in order until one is refused. ``data``: ``rows`` and ``columns`` of the last
         statement. Raises Errored (nothing was sent) or InDoubt."""
-        return self.reads(action.database).perform(action)
+        answer = "" if action.ask is None else self._asked(action.ask)
+        return self.reads(action.database).perform(action, answer)
+
+    def _asked(self, ask: Question) -> str:
+        told = self.reads(ask.database).query(ask.statement)
+        if not told.ok:
+            raise Errored(f"database {ask.database}: {_short(ask.statement)!r}: {told.error}")
+        return "" if told.value is None else str(told.value)
 
     def resolve(self, action: ExecuteSql, key: ActionKey) -> Resolution:
         """Nobody keeps a record of statements: always unknown."""
@@ -160,15 +167,17 @@ class _Server:
                 lost = fault
         raise Errored(f"{self._label} does not answer ({lost})") from lost
 
-    def perform(self, action: ExecuteSql) -> ActionResult:
+    def perform(self, action: ExecuteSql, answer: str = "") -> ActionResult:
+        """``answer``: what goes in the place of ANSWER."""
         if action.refused_with:
             return self._try(action)
         with self._act_lock:
             last = QueryResult()
             session = self._actor()
             for number, statement in enumerate(action.statements):
+                sent = self._real(statement).replace(ANSWER, self._quoted(answer))
                 try:
-                    last = self._told(session.execute(self._real(statement), action.timeout))
+                    last = self._told(session.execute(sent, action.timeout))
                 except Lost as fault:
                     self._acting = None
                     raise InDoubt(

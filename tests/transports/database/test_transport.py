@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runbook.errors import Errored, InDoubt, NotFound
-from runbook.model.actions import ExecuteSql
+from runbook.model.actions import ANSWER, ExecuteSql, Question
 from runbook.model.database import Engine
 from runbook.transports.net_dial import SocketLike
 from tests.transports.database.servers import PASSWORD, Server, find, make, transport
@@ -79,6 +79,19 @@ def test_statements_are_executed_until_one_is_refused(server: Server) -> None:
         assert not bad.ok and "the 1 before it took effect" in bad.detail
         last = databases.perform(execute(WRITE[server.engine], READ[server.engine]), key())
         assert last.data["rows"][0][0] >= 0
+
+
+def test_a_statement_is_given_what_another_server_answers_as_it_begins(server: Server) -> None:
+    if server.engine == "redis":
+        pytest.skip("its commands have no quotes to stand between")
+    ask = Question(database="east", statement="SELECT 'it''s'")
+    asking = execute(f"SELECT '{ANSWER}'").model_copy(update={"ask": ask})
+    with transport(server) as databases:
+        done = databases.perform(asking, key())
+        assert done.ok and done.data["rows"] == [["it's"]]
+        wrong = Question(database="east", statement=WRONG[server.engine])
+        with pytest.raises(Errored, match=r"database east: 'SELEC 1'"):
+            databases.perform(asking.model_copy(update={"ask": wrong}), key())
 
 
 def test_what_is_open_is_used_and_what_died_is_opened_anew(server: Server) -> None:
