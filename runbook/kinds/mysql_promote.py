@@ -251,7 +251,9 @@ def _own(before: Observation, now: Observation) -> str:
 
 
 class MysqlRejoin(Kind):
-    """Let the old primary follow the new one, by GTID.
+    """Let the old primary follow the new one, by GTID. It keeps refusing writes.
+
+    One that follows a third server already is left alone, and the step fails.
 
     On the way back nothing is done here: the undo of `mysql.promote` turns both around.
     """
@@ -274,11 +276,12 @@ class MysqlRejoin(Kind):
         return (self.database, self.primary)
 
     def observe(self, reads: Reads) -> Observation:
-        own = state(server(reads, self.database, "mysql"))
         leader = server(reads, self.primary, "mysql")
+        other = state(leader)
+        own = state(server(reads, self.database, "mysql"))
         return Observation(
-            state={"of": own["of"]}, at=reads.now(),
-            evidence={"own": own, "leader": state(leader), "primary": packed(leader.database)},
+            state={"of": f"{own['of']}:{own['port']}" if own["of"] else ""}, at=reads.now(),
+            evidence={"own": own, "leader": other, "primary": packed(leader.database)},
         )
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
@@ -287,11 +290,21 @@ class MysqlRejoin(Kind):
 
     def plan(self, before: Observation) -> Planned:
         own, leader = before.evidence["own"], before.evidence["leader"]
-        if own["role"] == "replica" and own["running"]:
-            return Planned(reason=f"already done: {self.database} follows {own['of']}")
         if not own["read_only"]:
-            raise Refused(f"{self.database} takes writes: they would be lost",
-                          hint="freeze it, with mysql.freeze")
+            raise Refused(
+                f"{self.database} takes writes: they would be lost",
+                hint="freeze it, with mysql.freeze" if own["role"] == "primary" else
+                f"SET GLOBAL read_only = 1 on {self.database}, and look what it took",
+            )
+        why = doubt(self.primary, leader, own)
+        if why is None and own["running"]:
+            return Planned(reason=f"already done: {self.database} follows {self.primary}")
+        if why is not None and why.stranger:
+            raise Refused(
+                f"{self.database} does not follow {self.primary}: {why.words}",
+                hint=f"if it shall leave that one, say so there (STOP SLAVE; RESET SLAVE ALL); "
+                f"or {why.hint}",
+            )
         if leader["role"] != "primary":
             raise Refused(f"{self.primary} is no primary")
         alone = lacks(own, leader)
@@ -305,13 +318,19 @@ class MysqlRejoin(Kind):
         return Planned(actions=(execute(self.database, *statements),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        own = after.evidence["own"]
-        ok = own["role"] == "replica" and own["running"]
-        why = f" ({own['error']})" if own["error"] else ""
-        return Verdict(
-            ok=ok, seen=f"{self.database} {'follows' if ok else 'does not follow'} "
-            f"{self.primary}{why}"
-        )
+        own, leader = after.evidence["own"], after.evidence["leader"]
+        why = doubt(self.primary, leader, own)
+        if why is not None or not own["running"]:
+            words = why.words if why is not None else own["error"]
+            return Verdict(
+                ok=False, retry=why is None or not why.stranger,
+                seen=f"{self.database} does not follow {self.primary}"
+                + (f": {words}" if words else ""),
+            )
+        if not own["read_only"]:
+            return Verdict(ok=False, retry=False, seen=f"{self.database} follows {self.primary}, "
+                           "and takes writes itself")
+        return Verdict(ok=True, seen=f"{self.database} follows {self.primary}")
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         return ()

@@ -29,6 +29,7 @@ from tests.transports.database.servers import (
     transport_of,
 )
 from tests.transports.database.test_transport import key
+from tests.transports.ssh_lab import until
 
 pytestmark = [
     pytest.mark.skipif(find("mariadbd") is None, reason="mariadbd is not installed"),
@@ -234,3 +235,25 @@ def test_a_promotion_that_was_cut_short_leaves_a_replica_as_it_was(world: World)
     assert world.look(promote).state == before.state
     assert world.ask("west", "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE "
                      "COMMAND = 'Slave_SQL'") == ((1,),)
+
+
+def test_a_server_that_follows_a_third_one_has_not_rejoined(world: World) -> None:
+    world.follow("west", "south")
+    world.caught_up("west", "south")
+    world.ask("west", "SET GLOBAL read_only = 1")
+    rejoin = world.step("mysql.rejoin", database="west", primary="east")
+    seen = world.look(rejoin)
+    verdict = rejoin.verify(seen, seen)
+    assert not verdict.ok and "west does not follow east: it follows 127.0.0.1:" in verdict.seen
+    with pytest.raises(Refused, match="west does not follow east"):
+        rejoin.plan(seen)
+    world.follow("west", "east")
+    until(lambda: world.look(rejoin).evidence["own"]["running"], 10)
+    assert "already done" in world.plan(rejoin).reason
+    seen = world.look(rejoin)
+    assert rejoin.verify(seen, seen).ok
+    world.ask("west", "SET GLOBAL read_only = 0")
+    seen = world.look(rejoin)
+    assert "takes writes itself" in rejoin.verify(seen, seen).seen
+    with pytest.raises(Refused, match="west takes writes"):
+        rejoin.plan(seen)
