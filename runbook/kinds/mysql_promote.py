@@ -10,6 +10,7 @@ from runbook.errors import Refused
 from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds._dead_mans_switch import disarm, present
 from runbook.kinds._mysql_following import doubt
+from runbook.kinds._mysql_grants import unread
 from runbook.kinds._mysql_needs import LEADING, PROMOTING, follows, may, same_version
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.mysql_common import (
@@ -197,17 +198,20 @@ class MysqlPromote(Kind):
         if not own:
             return None
         new, old = (reads.database(name) for name in (self.database, self.old))
+        what = (f"{self.old} has transactions of its own since {self.database} was promoted "
+                f"({own}), so it cannot follow any more; going back loses what {self.database} "
+                "alone has")
+        for side in (new, old):
+            lacking = unread(side, ())
+            if lacking:
+                return Loss(what=f"{what}, and nobody can count it: {lacking}")
         walk = Walk(DIALECT, new, old, Found(), size=5000, one_sided=True)
         end = reads.now() + _COUNTING
         try:
             lost = missing(walk, self.database, self.old, lambda: reads.now() < end)
         finally:
             walk.close()
-        return Loss(
-            what=f"{self.old} has transactions of its own since {self.database} was promoted "
-            f"({own}), so it cannot follow any more; going back loses what {self.database} alone "
-            f"has: {lost.rows} rows: {lost.words}", rows=lost.rows,
-        )
+        return Loss(what=f"{what}: {lost.rows} rows: {lost.words}", rows=lost.rows)
 
     def undo_from(
         self, before: Observation, now: Observation
