@@ -8,6 +8,7 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds._mysql_events import bound
 from runbook.kinds._mysql_needs import FREEZING, may, stays_frozen
 from runbook.kinds.mysql_common import FREEZE, OPEN, execute, on_machine, state
 from runbook.kinds.needs_common import writes_turn
@@ -55,7 +56,7 @@ class MysqlFreeze(_ReadOnly, Leased):
 
     `FLUSH TABLES WITH READ LOCK` waits for commits, then `read_only = 1` keeps open and new
     sessions from writing. Only users with the right READ_ONLY ADMIN get past it: give it to none
-    that the application uses. Undone exactly.
+    that the application uses, nor to the definer of an event. Undone exactly.
 
     A server that is started again does what its configuration says: with `read_only = 1` there, on
     both sides, a primary that has lost its power comes back closed.
@@ -78,9 +79,10 @@ class MysqlFreeze(_ReadOnly, Leased):
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The privileges RELOAD and READ_ONLY ADMIN (or SUPER); and whether a restart would open
-        what is frozen, which is a warning."""
-        return (*super().needs(reads, seen), stays_frozen(reads, self.database))
+        """The privileges RELOAD and READ_ONLY ADMIN (or SUPER). Warnings: whether a restart would
+        open what is frozen, and whether there are events that get past it."""
+        return (*super().needs(reads, seen), stays_frozen(reads, self.database),
+                bound(reads, self.database))
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":

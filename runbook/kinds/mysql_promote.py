@@ -9,6 +9,7 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._compare import Found, Walk, missing
 from runbook.kinds._dead_mans_switch import disarm, present
+from runbook.kinds._mysql_events import asleep, stay_off, wake_up
 from runbook.kinds._mysql_following import doubt
 from runbook.kinds._mysql_grants import unread
 from runbook.kinds._mysql_needs import LEADING, PROMOTING, follows, may, same_version
@@ -98,6 +99,9 @@ class MysqlPromote(Kind):
     writes itself until `mysql.thaw`. The dead man's switch of the freeze is taken away first; where
     it has fired, writes came back, and nothing is promoted.
 
+    Events of the old one are off on a replica, and stay off: the verdict names them, for a step of
+    your own after the thaw (`ALTER EVENT … ENABLE`).
+
     Undone without losing a write that the new primary has taken since: it is frozen, followed by
     the old one until that has everything, and follows in its turn. A replica that took writes
     before takes them again.
@@ -139,19 +143,22 @@ class MysqlPromote(Kind):
             state={"role": one["role"], **replica}, at=reads.now(),
             evidence={"new": one, "old": other, "database": packed(new.database),
                       "former": packed(old.database), "run": run_of(reads),
+                      "asleep": asleep(new),
                       "switch": one["role"] == "replica" and present(
                           reads, old.database, run_of(reads))},
         )
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The privileges RELOAD, REPLICATION SLAVE ADMIN and READ_ONLY ADMIN (or SUPER); a replica
-        of the same series that follows that very primary, replays and is not far behind."""
+        of the same series that follows that very primary, replays and is not far behind. A
+        warning: events that stay off."""
         if seen is not None and seen.state["role"] == "primary":
             return ()
         return (
             may(reads, self.database, "promote it", PROMOTING),
             same_version(reads, self.database, self.old),
             follows(reads, self.database, self.old),
+            wake_up(reads, self.database, self.old),
         )
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
@@ -184,7 +191,10 @@ class MysqlPromote(Kind):
         return Planned(actions=(disarm(former, before.evidence["run"]), promote))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        seen = after.state["role"]
+        seen, off = after.state["role"], after.evidence["asleep"]
+        if seen == "primary" and off:
+            return Verdict(ok=True, seen=f"{self.database} is a primary; its events "
+                           f"{stay_off(off)}")
         return Verdict(ok=seen == "primary", seen=f"{self.database} is a {seen}")
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:

@@ -14,10 +14,9 @@ import pytest
 
 from runbook.errors import Refused
 from runbook.kinds import registry
-from runbook.kinds._mysql_following import doubt
 from runbook.model.kind import Kind
 from runbook.model.need import Need
-from runbook.model.observation import Observation, Planned, Verdict
+from runbook.model.observation import Irreversible, Observation, Planned, Verdict
 from runbook.model.ports import DatabaseReads
 from runbook.transports.database import DatabaseTransport
 from tests.kinds.fakes import FakeReads
@@ -191,34 +190,45 @@ def test_a_replication_that_has_stopped_is_told_though_nothing_is_missing(world:
         world.plan(world.step("mysql.promote", **PROMOTE))
 
 
-def test_a_replica_that_took_writes_takes_none_from_its_promotion_to_the_thaw(
-    world: World,
-) -> None:
-    """And on the way back, whoever has opened it: nothing that it took is lost."""
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_who_takes_writes_there_and_back(world: World, closed: bool) -> None:
+    """The new side takes none from its promotion to the thaw, whatever it took as a replica; the
+    old one none once it is frozen. And on the way back nothing is lost, whoever opened what."""
     world.ask("east", "CREATE TABLE shop.orders (id INT PRIMARY KEY)")
     world.caught_up("west", "east")
-    world.freeze()
-    promote, thaw = world.step("mysql.promote", **PROMOTE), world.step(
-        "mysql.thaw", database="west")
+    world.ask("west", f"SET GLOBAL read_only = {int(closed)}")
+    freeze = world.step("mysql.freeze", database="east")
+    open_ = world.look(freeze)
+    world.act(freeze.plan(open_).actions)
+    promote = world.step("mysql.promote", **PROMOTE)
     before = world.look(promote)
-    assert before.state == {"role": "replica", "read_only": False}
+    assert before.state == {"role": "replica", "read_only": closed}
     world.act(promote.plan(before).actions)
     after = world.look(promote)
     assert promote.verify(before, after).ok
     assert world.ask("west", "SELECT @@GLOBAL.read_only") == ((1,),)
-    closed = world.look(thaw)
-    world.act(thaw.plan(closed).actions)
+    world.act(world.plan(world.step("mysql.thaw", database="west")).actions)
     assert world.look(promote).state == after.state
+    rejoin = world.step("mysql.rejoin", database="east", primary="west")
+    world.act(world.plan(rejoin).actions)
+    until(lambda: world.verdict(rejoin).ok, 10)
+    assert world.ask("east", "SELECT @@GLOBAL.read_only") == ((1,),)
+
     world.ask("west", "INSERT INTO shop.orders VALUES (1)")
     back = promote.undo_from(before, world.look(promote))
+    assert not isinstance(back, Irreversible)
     # Between the look and the freeze.
     world.ask("west", "INSERT INTO shop.orders VALUES (2)")
-    world.act(back)
+    world.act(back[:1])
+    assert world.ask("west", "SELECT @@GLOBAL.read_only") == ((1,),)
+    world.act(back[1:])
+    world.act(freeze.undo(open_))
     assert world.ask("east", "SELECT id FROM shop.orders") == ((1,), (2,))
+    assert world.look(freeze).state == open_.state == {"read_only": False}
     now = world.look(promote)
     assert now.state == before.state and now.evidence["old"]["role"] == "primary"
     world.caught_up("west", "east")
-    assert doubt("east", now.evidence["old"], world.look(promote).evidence["new"]) is None
+    assert world.verdict(world.step("mysql.catch_up", **PAIR)).ok
 
 
 def test_a_promotion_that_was_cut_short_leaves_a_replica_as_it_was(world: World) -> None:
@@ -336,3 +346,36 @@ def test_a_login_that_does_not_see_every_table_compares_nothing(world: World) ->
     with transport_of(*_declared(world.servers)) as anew:
         world.transport = anew
         assert world.verdict(everything).ok
+
+
+def test_events_that_get_past_a_freeze_or_stay_off_are_named(world: World) -> None:
+    freeze = world.step("mysql.freeze", database="east")
+    promote = world.step("mysql.promote", **PROMOTE)
+    past, off = "the events of east are bound", "no event of east is off on west"
+    assert world.needs(freeze, past).ok and world.needs(promote, off).ok
+    password = PASSWORD.replace("\\", "\\\\").replace("'", "''")
+    world.ask("east", f"CREATE USER low IDENTIFIED BY '{password}'",
+              "GRANT BINLOG MONITOR, SLAVE MONITOR ON *.* TO low",
+              "GRANT EVENT, INSERT ON shop.* TO low", "SET GLOBAL event_scheduler = ON",
+              "CREATE DEFINER = low EVENT shop.hourly ON SCHEDULE EVERY 1 HOUR DO SELECT 1")
+    try:
+        need = world.needs(freeze, past)
+        assert need.ok and need.seen == "none has READ_ONLY ADMIN: shop.hourly"
+        world.ask("east", "CREATE EVENT shop.nightly ON SCHEDULE EVERY 1 DAY DO SELECT 1")
+        need = world.needs(freeze, past)
+        assert (need.ok, need.grave) == (False, False)
+        assert need.seen == "these write all the same: shop.nightly (as mover@%)"
+        weak = world.needs(world.step("mysql.freeze", database="east-low"), "the events of")
+        assert weak.ok is None and "lacks SELECT" in weak.seen
+    finally:
+        world.ask("east", "SET GLOBAL event_scheduler = OFF")
+    assert world.needs(freeze, past).seen == "the event scheduler is off"
+    world.caught_up("west", "east")
+    need = world.needs(promote, off)
+    assert (need.ok, need.grave) == (False, False)
+    assert "shop.hourly, shop.nightly stay off" in need.seen and "ALTER EVENT" in need.hint
+    world.freeze()
+    before = world.look(promote)
+    world.act(promote.plan(before).actions)
+    verdict = promote.verify(before, world.look(promote))
+    assert verdict.ok and "its events shop.hourly, shop.nightly stay off" in verdict.seen
