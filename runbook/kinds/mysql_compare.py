@@ -79,24 +79,26 @@ class _Described:
         left_out = [f"{column} ({kind})" for column, kind in self.columns.items()
                     if not _is(kind, _KNOWN)]
         columns = {column: kind for column, kind in self.columns.items() if _is(kind, _KNOWN)}
-        versioned = self.kind == "SYSTEM VERSIONED"
-        if versioned and not self.end:
-            self.start, self.end = "row_start", "row_end"
-            columns |= {"row_start": "timestamp(6)", "row_end": "timestamp(6)"}
-        by_number = versioned and _is(columns[self.end], _NUMBERS)
-        if by_number:
+        history = self.kind == "SYSTEM VERSIONED"
+        start, end = self.start, self.end
+        if history and not end:
+            # Those that nobody named are not told.
+            start, end = "row_start", "row_end"
+            columns |= {start: "timestamp(6)", end: "timestamp(6)"}
+        elif history and _is(columns[end], _NUMBERS):
             # Each server numbers its transactions by itself.
             left_out.append("what its rows were before")
-            columns = {c: kind for c, kind in columns.items() if c not in {self.start, self.end}}
+            columns = {c: kind for c, kind in columns.items() if c not in {start, end}}
+            history = False
         key: list[str] = []
         for own in self.keys.values():
-            wanted = [column for column in own if column != self.end]
+            wanted = [column for column in own if column != end]
             if set(wanted) <= set(columns):
-                key = [*wanted, self.end] if versioned and not by_number else wanted
+                key = [*wanted, end] if history else wanted
                 break
         return _Table(
             name, tuple(columns.items()), tuple((column, columns[column]) for column in key),
-            history=versioned and not by_number, left_out=tuple(left_out),
+            history=history, left_out=tuple(left_out),
         )
 
 

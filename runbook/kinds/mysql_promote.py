@@ -80,7 +80,7 @@ class MysqlCatchUp(CheckKind):
         if why is not None:
             return Verdict(
                 ok=False, retry=why.passing,
-                seen=f"{self.replica} does not follow {self.primary}: {why.words}",
+                seen=f"{self.replica} does not follow {self.primary}: {why.words} ({why.hint})",
             )
         missing = lacks(first, second)
         if missing:
