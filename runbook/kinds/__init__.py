@@ -64,7 +64,7 @@ _BUILT_IN: dict[str, str] = {
     "redis.compare": "runbook.kinds.redis_compare:RedisCompare",
     "redis.promote": "runbook.kinds.redis_promote:RedisPromote",
     "redis.thaw": "runbook.kinds.redis_freeze:RedisThaw",
-    "redis.rejoin": "runbook.kinds.redis_promote:RedisRejoin",
+    "redis.rejoin": "runbook.kinds.redis_rejoin:RedisRejoin",
     "sql.query": "runbook.kinds.sql_query:SqlQuery",
     "sql.assert": "runbook.kinds.sql_query:SqlAssert",
     "writes.sentinel": "runbook.kinds.writes_sentinel:WritesSentinel",

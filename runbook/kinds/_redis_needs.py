@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from runbook.kinds import needs_common
+from runbook.kinds._redis_machine import cli, cli_of_leader
+from runbook.kinds._shared import tail
 from runbook.kinds.needs_common import Seen, need
-from runbook.kinds.redis_common import info, role
+from runbook.kinds.redis_common import LAG, NOBODY, info, lacks, role, settings, strays
 from runbook.kinds.sql_common import answer, server
 from runbook.model.need import Need, coming, in_database
 from runbook.model.ports import Reads
 
-FREEZING = ("CONFIG SET min-replicas-to-write 1000",)
+FREEZING = settings(NOBODY, LAG)
 LEADING = ("REPLICAOF NO ONE",)
 _KEEPING = ("CONFIG REWRITE",)
 
@@ -38,10 +40,10 @@ def may(
 
     return need(
         f"{name} lets us {what}", look, made_by=(in_database(name), coming(name)),
-        hint="ACL SETUSER: the user needs " + ", ".join(
+        hint="ACL SETUSER: the user needs " + ", ".join(dict.fromkeys(
             "+" + "|".join(command.lower().split()[:2]) if command.startswith("CONFIG")
             else "+" + command.lower().split()[0] for command in commands
-        ),
+        )),
     )
 
 
@@ -64,7 +66,7 @@ def same_version(reads: Reads, one: str, other: str) -> Need:
 
 
 def follows(reads: Reads, replica: str, primary: str) -> Need:
-    """Whether a replica is connected, and is not far behind."""
+    """Whether a replica is connected to this primary and no other, and is not far behind."""
 
     def look() -> Seen:
         leader = role(server(reads, primary, "redis"))
@@ -73,7 +75,32 @@ def follows(reads: Reads, replica: str, primary: str) -> Need:
             return Seen(False, f"{replica} is a primary, too")
         if follower["offset"] < 0:
             return Seen(False, "it is not connected to its primary")
-        behind = max(0, leader["offset"] - follower["offset"])
+        why = strays(leader, follower, primary)
+        if why:
+            return Seen(False, why)
+        behind = lacks(leader, follower)
         return Seen(behind <= FAR_BEHIND, f"{behind} bytes behind")
 
     return need(f"{replica} follows {primary} closely", look, hint="see INFO replication")
+
+
+def way_back(reads: Reads, new: str, old: str) -> Need:
+    """Whether both servers can be asked from the old one's machine, which waits there until it has
+    what the new one has taken (``redis.promote``'s undo)."""
+
+    def look() -> Seen:
+        leader, follower = (server(reads, name, "redis").database for name in (new, old))
+        if leader.replication is None or follower.replication is None:
+            return Seen(False, "`replication` is not given for both")
+        for command, env in (cli(follower), cli_of_leader(leader, follower)):
+            told = reads.on(follower.host).query(f"{command} PING", env=env, timeout=20.0)
+            if told.stdout.strip() != "PONG":
+                said = tail(told.stderr) or tail(told.stdout)
+                return Seen(False, said or f"no answer (exit code {told.exit_code})")
+        return Seen(True, "PONG")
+
+    return need(
+        f"the machine of {old} can ask {old} and {new}, for the way back", look, grave=False,
+        hint=f"redis-cli there, a login from there, and `replication` of both, as {old} reaches "
+        f"{new}", made_by=(in_database(old), in_database(new), coming(new), coming(old)),
+    )

@@ -2,53 +2,86 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from runbook.errors import Errored, Refused
-from runbook.kinds.sql_common import answer, program
-from runbook.model.actions import ExecuteSql, RunCommand
+from runbook.kinds.sql_common import answer
+from runbook.model.actions import ExecuteSql
 from runbook.model.database import Database
 from runbook.model.ports import DatabaseReads
-from runbook.model.secrets import mark
 
 NOBODY = 1000
 """Replicas that a frozen server demands before it takes a write: more than anybody has."""
-PING = 14
-"""Bytes of the ``PING`` that a primary sends to its replicas now and then: all that a frozen one
-sends."""
-
+LAG = 10
+"""Seconds of ``min-replicas-max-lag`` of a frozen server. With 0 nothing is demanded at all."""
+_ASKED = 100
+"""Times a replica is asked for what is under way to it at this very moment."""
 
 PERSIST = (
     "True: the server's configuration file holds it, too (`CONFIG REWRITE`), so that no restart "
     "forgets it."
 )
-_REWRITE = "CONFIG REWRITE"
+REWRITE = "CONFIG REWRITE"
 
 
 def role(redis: DatabaseReads) -> dict[str, Any]:
-    """``role`` (primary or replica), ``of`` (whose, ``host port``), ``offset`` in the stream of
-    replication. Raises Errored."""
-    told = [row[0] for row in answer(redis, "ROLE").rows]
-    if told[0] == "master":
-        return {"role": "primary", "of": "", "offset": int(told[1])}
-    if told[0] == "slave":
-        linked = told[3] == "connected"
-        return {"role": "replica", "of": f"{told[1]} {told[2]}",
-                "offset": int(told[4]) if linked else -1}
-    raise Errored(f"database {redis.database.name} is a {told[0]}, neither primary nor replica")
+    """``role`` (primary or replica), ``of`` (whose, ``host port``), ``stream`` (the id of the
+    stream of replication, the same for a primary and whoever follows it), ``offset`` in it (-1: a
+    replica that is not connected). Raises Errored."""
+    told = info(redis, "replication")
+    if told.get("role") == "master":
+        return {"role": "primary", "of": "", "stream": told["master_replid"],
+                "offset": int(told["master_repl_offset"])}
+    if told.get("role") == "slave":
+        linked = told["master_link_status"] == "up"
+        return {"role": "replica", "of": f"{told['master_host']} {told['master_port']}",
+                "stream": told["master_replid"],
+                "offset": int(told["slave_repl_offset"]) if linked else -1}
+    raise Errored(f"database {redis.database.name} is neither primary nor replica")
 
 
-def demanded(redis: DatabaseReads) -> int:
-    """How many replicas have to be there for a write. Raises Errored."""
-    rows = answer(redis, "CONFIG GET min-replicas-to-write").rows
-    return int(rows[1][0])
+def both(primary: DatabaseReads, replica: DatabaseReads) -> tuple[dict[str, Any], dict[str, Any]]:
+    """:func:`role` of a primary, and then of its replica.
+
+    A frozen primary still sends pings, and which keys have expired: a replica that is asked before
+    they have arrived seems to lack something. So it is asked again, a number of times, until it has
+    what the primary had. Nothing that is missing then is explained away."""
+    first, second = role(primary), role(replica)
+    for _ in range(_ASKED):
+        if second["role"] != "replica" or not 0 <= second["offset"] < first["offset"]:
+            break
+        second = role(replica)
+    return first, second
 
 
-def lacks(primary: int, replica: int) -> int:
-    """Bytes of writes that a replica lacks of a frozen primary: its pings are none."""
-    behind = max(0, primary - replica)
-    return 0 if behind % PING == 0 and behind <= 3 * PING else behind
+def strays(primary: Mapping[str, Any], replica: Mapping[str, Any], name: str) -> str:
+    """Why a replica is none of the primary ``name``, in words; empty: it is. Both are given as
+    :func:`role` tells them, the replica connected: offsets of two streams say nothing of each
+    other."""
+    if primary["stream"] == replica["stream"]:
+        return ""
+    return (f"it follows {replica['of']}, which is not {name}: the ids of their streams of "
+            f"replication are {replica['stream'][:12]} and {primary['stream'][:12]}")
+
+
+def lacks(primary: Mapping[str, Any], replica: Mapping[str, Any]) -> int:
+    """Bytes of its primary's stream that a replica lacks."""
+    return max(0, int(primary["offset"]) - int(replica["offset"]))
+
+
+def demand_of(redis: DatabaseReads) -> dict[str, int]:
+    """``demanded`` (how many replicas have to be there for a write) and ``max_lag`` (seconds
+    within which they have to have answered; 0: none is demanded). Raises Errored."""
+    told = [str(row[0]) for row in answer(redis, "CONFIG GET min-replicas-*").rows]
+    values = dict(zip(told[::2], told[1::2], strict=True))
+    return {"demanded": int(values["min-replicas-to-write"]),
+            "max_lag": int(values["min-replicas-max-lag"])}
+
+
+def frozen(demand: Mapping[str, int]) -> bool:
+    """Whether a server with such a demand (:func:`demand_of`) refuses every write."""
+    return demand["demanded"] >= NOBODY and demand["max_lag"] > 0
 
 
 def has_all(new: DatabaseReads, old: DatabaseReads) -> bool:
@@ -68,12 +101,20 @@ def execute(name: str, *commands: str, persist: bool = False) -> ExecuteSql:
     """``persist``: the server's configuration file holds it afterwards. It is written before the
     commands, too: where that is not possible, nothing was changed."""
     if persist:
-        commands = (_REWRITE, *commands, _REWRITE)
+        commands = (REWRITE, *commands, REWRITE)
     return ExecuteSql(database=name, statements=commands, idempotent=True)
 
 
-def demand(name: str, replicas: int, *, persist: bool = False) -> ExecuteSql:
-    return execute(name, f"CONFIG SET min-replicas-to-write {replicas}", persist=persist)
+def settings(demanded: int, max_lag: int) -> tuple[str, ...]:
+    """Commands that demand it. Each sets one thing, as Redis 6 takes no more at once; whichever is
+    the last one that was executed, the server demands what it did before, what it shall, or
+    something between."""
+    return (f"CONFIG SET min-replicas-max-lag {max_lag}",
+            f"CONFIG SET min-replicas-to-write {demanded}")
+
+
+def demand(name: str, demanded: int, max_lag: int, *, persist: bool = False) -> ExecuteSql:
+    return execute(name, *settings(demanded, max_lag), persist=persist)
 
 
 def refuse_without_file(redis: DatabaseReads) -> None:
@@ -95,36 +136,3 @@ def place(database: Database) -> str:
             hint=f"databases: {{{database.name}: {{replication: '198.51.100.30 6379'}}}}",
         )
     return f"{words[0]} {words[1] if len(words) > 1 else database.port}"
-
-
-def cli(database: Database) -> tuple[str, dict[str, str]]:
-    """A command that asks a server on its own machine, and its environment: a password is never
-    an argument."""
-    env = {} if database.password is None else {"REDISCLI_AUTH": mark(database.password)}
-    user = f" --user {shlex.quote(database.user)}" if database.user else ""
-    host = f" -h {shlex.quote(database.address)}" if database.address else ""
-    return f"{program(database, 'redis-cli')}{host} -p {database.port}{user}", env
-
-
-def wait_for_replica(leader: Database, follower: Database, seconds: int = 60) -> RunCommand:
-    """On the leader's machine: until the follower has acknowledged everything. The server itself
-    has no command that waits for what others have written."""
-    address = shlex.quote(place(follower).split()[0])
-    command, env = cli(leader)
-    return RunCommand(
-        host=leader.host, env=env, idempotent=True, timeout=seconds + 10.0, script=(
-            f"tries={seconds * 10}\n"
-            f"until {command} INFO replication | "
-            f"tr -d '\\r' | awk -F: -v ip={address} '\n"
-            '  $1 == "master_repl_offset" { end = $2 }\n'
-            '  $1 ~ /^slave[0-9]+$/ && index($2, "ip=" ip ",") && $2 ~ /state=online/ {\n'
-            '    split($2, part, "offset="); split(part[2], own, ",")\n'
-            "    offset = own[1]; seen = 1 }\n"
-            "  END { exit !(seen && offset >= end) }'\n"
-            "do\n"
-            "  tries=$((tries - 1))\n"
-            f'  [ "$tries" -gt 0 ] || {{ echo "{follower.name} does not catch up" >&2; exit 1; }}\n'
-            "  sleep 0.1\n"
-            "done\n"
-        ),
-    )

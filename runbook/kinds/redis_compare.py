@@ -10,7 +10,7 @@ from pydantic import Field
 
 from runbook.kinds._compare import ENOUGH, SHOWN, Found
 from runbook.kinds._comparison import ComparisonKind, Standing
-from runbook.kinds.redis_common import NOBODY, demanded, info, lacks, role
+from runbook.kinds.redis_common import both, demand_of, frozen, info, lacks, strays
 from runbook.kinds.sql_common import DatabaseName, answer, server
 from runbook.model.database import Engine
 from runbook.model.observation import Observation
@@ -212,16 +212,19 @@ class RedisCompare(ComparisonKind):
         return KeyWalk(left, right, found, exclude=self.exclude, size=self.chunk)
 
     def standing(self, left: DatabaseReads, right: DatabaseReads) -> Standing:
-        first, second = role(left), role(right)
+        first, second = both(left, right)
         if (first["role"], second["role"]) != ("primary", "replica"):
             return Standing(why=f"{self.primary} is {first['role']}, {self.replica} is "
                             f"{second['role']}: a replica is compared with its primary")
-        if demanded(left) < NOBODY:
+        if not frozen(demand_of(left)):
             return Standing(why=f"{self.primary} takes writes: it has to be frozen first, with "
                             "redis.freeze")
         if second["offset"] < 0:
             return Standing(why=f"{self.replica} is not connected to its primary", wait=True)
-        behind = lacks(first["offset"], second["offset"])
+        why = strays(first, second, self.primary)
+        if why:
+            return Standing(why=f"{self.replica} is no replica of {self.primary}: {why}")
+        behind = lacks(first, second)
         if behind:
             return Standing(why=f"{self.replica} lacks {behind} bytes", wait=True)
         # Not the offset itself: pings and expiries move it, and are no writes.

@@ -8,16 +8,20 @@ from pydantic import Field
 
 from runbook.errors import Refused
 from runbook.kinds._dead_mans_switch import Leased
+from runbook.kinds._redis_machine import cli
 from runbook.kinds._redis_needs import FREEZING, may, stays_frozen
 from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.redis_common import (
+    LAG,
     NOBODY,
     PERSIST,
-    cli,
+    REWRITE,
     demand,
-    demanded,
+    demand_of,
+    frozen,
     refuse_without_file,
     role,
+    settings,
 )
 from runbook.kinds.sql_common import DatabaseName, server, unpacked
 from runbook.model.actions import Action
@@ -45,29 +49,30 @@ class _Demand(Kind):
         if self.persist:
             refuse_without_file(redis)
         return Observation(
-            state={"demanded": demanded(redis)}, evidence={"role": role(redis)["role"]},
-            at=reads.now(),
+            state=demand_of(redis), evidence={"role": role(redis)["role"]}, at=reads.now(),
         )
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The right to `CONFIG SET min-replicas-to-write`, as `ACL DRYRUN` tells."""
+        """The right to `CONFIG SET`, as `ACL DRYRUN` tells."""
         return (may(reads, self.database, "switch writes off and on", FREEZING,
                     persist=self.persist),)
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
-        return writes_turn(self.database, refused=seen.state["demanded"] >= NOBODY)
+        return writes_turn(self.database, refused=frozen(seen.state))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what was demanded before."""
-        return (demand(self.database, before.state["demanded"], persist=self.persist),)
+        return (demand(self.database, before.state["demanded"], before.state["max_lag"],
+                       persist=self.persist),)
 
 
 class RedisFreeze(_Demand, Leased):
     """Let Redis refuse every write, at once, while reads go on.
 
     By demanding more replicas for a write (`min-replicas-to-write`) than anybody has: clients get
-    `NOREPLICAS`. Unlike `CLIENT PAUSE` it does not end by itself in the middle of a move.
-    Undone by what was demanded before.
+    `NOREPLICAS`. A `min-replicas-max-lag` of 0 would make that void, so it is set, too, to 10 s.
+    Unlike `CLIENT PAUSE` it does not end by itself in the middle of a move. Undone by what both
+    were before.
 
     A server that is started again is what its configuration file says. `persist` writes it there,
     too; the undo does the same with what was before.
@@ -90,24 +95,24 @@ class RedisFreeze(_Demand, Leased):
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The right to `CONFIG SET min-replicas-to-write`, as `ACL DRYRUN` tells; and `persist`,
+        """The right to `CONFIG SET`, as `ACL DRYRUN` tells; and `persist`,
         without which a restart opens what is frozen, which is a warning."""
         return (*super().needs(reads, seen), stays_frozen(self.database, persist=self.persist))
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":
             raise Refused(f"{self.database} is a replica: it takes no writes anyway")
-        if before.state["demanded"] >= NOBODY:
+        if frozen(before.state):
             return Planned(reason=f"already done: {self.database} refuses writes")
-        freeze = demand(self.database, NOBODY, persist=self.persist)
+        freeze = demand(self.database, NOBODY, LAG, persist=self.persist)
         if self.lease is None:
             return Planned(actions=(freeze,))
         command, env = cli(unpacked(before.evidence["database"]))
-        # redis-cli ends with 0 also where the server refused.
-        thaw = (f'[ "$({command} CONFIG SET min-replicas-to-write '
-                f'{before.state["demanded"]})" = OK ]')
+        back = settings(before.state["demanded"], before.state["max_lag"])
         if self.persist:
-            thaw += f' && [ "$({command} CONFIG REWRITE)" = OK ]'
+            back += (REWRITE,)
+        # redis-cli ends with 0 also where the server refused.
+        thaw = " && ".join(f'[ "$({command} {one})" = OK ]' for one in back)
         return Planned(actions=(*self.armed(before, thaw, env), freeze))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
@@ -115,12 +120,15 @@ class RedisFreeze(_Demand, Leased):
         return self.unarmed(before, super().undo(before))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
-        ok = after.state["demanded"] >= NOBODY
+        ok = frozen(after.state)
         return Verdict(ok=ok, seen=f"{self.database} {'refuses' if ok else 'takes'} writes")
 
 
 class RedisThaw(_Demand):
-    """Let Redis take writes. Undone by what was demanded before."""
+    """Let Redis take writes. Undone by what was demanded before.
+
+    `min-replicas-max-lag`, within which `replicas` have to have answered, stays as it is.
+    """
 
     name: ClassVar[str] = "redis.thaw"
     example: ClassVar[str] = """\
@@ -137,7 +145,8 @@ class RedisThaw(_Demand):
         if before.state["demanded"] == self.replicas:
             return Planned(reason=f"already done: {self.database} takes writes")
         return Planned(
-            actions=(demand(self.database, self.replicas, persist=self.persist),)
+            actions=(demand(self.database, self.replicas, before.state["max_lag"],
+                            persist=self.persist),)
         )
 
     def verify(self, before: Observation, after: Observation) -> Verdict:

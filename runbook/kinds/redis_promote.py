@@ -1,4 +1,4 @@
-"""The kinds ``redis.catch_up``, ``redis.promote`` and ``redis.rejoin``."""
+"""The kinds ``redis.catch_up`` and ``redis.promote``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from pydantic import Field
 from runbook.errors import Refused
 from runbook.kinds._compare import Found, missing
 from runbook.kinds._dead_mans_switch import disarm, present
-from runbook.kinds._redis_needs import LEADING, follows, may, same_version
+from runbook.kinds._redis_machine import wait_for_replica
+from runbook.kinds._redis_needs import LEADING, follows, may, same_version, way_back
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.redis_common import (
+    LAG,
     NOBODY,
     PERSIST,
+    both,
     demand,
-    demanded,
+    demand_of,
     execute,
+    frozen,
     has_all,
     lacks,
     place,
     refuse_without_file,
     role,
-    wait_for_replica,
+    strays,
 )
 from runbook.kinds.redis_compare import KeyWalk
 from runbook.kinds.sql_common import DatabaseName, packed, run_of, server, unpacked
@@ -38,7 +42,11 @@ _COUNTING = 60.0
 
 
 class RedisCatchUp(CheckKind):
-    """Wait until a replica has everything its primary has; for after `redis.freeze`."""
+    """Wait until a replica has everything its primary has; for after `redis.freeze`.
+
+    To the byte: whatever the primary had as it was asked, its replica has to have. And it has to
+    be of this primary: where it follows another one, offsets mean nothing, and the step fails.
+    """
 
     name: ClassVar[str] = "redis.catch_up"
     estimate: ClassVar[float] = 1.0
@@ -64,6 +72,7 @@ class RedisCatchUp(CheckKind):
         )
 
     def observe(self, reads: Reads) -> Observation:
+        # In this order: what is under way meanwhile the replica may have, and need not.
         first = role(server(reads, self.primary, "redis"))
         second = role(server(reads, self.replica, "redis"))
         return Observation(evidence={"primary": first, "replica": second}, at=reads.now())
@@ -77,7 +86,10 @@ class RedisCatchUp(CheckKind):
             )
         if second["offset"] < 0:
             return Verdict(ok=False, seen=f"{self.replica} is not connected to its primary")
-        behind = lacks(first["offset"], second["offset"])
+        why = strays(first, second, self.primary)
+        if why:
+            return Verdict(ok=False, retry=False, seen=f"{self.replica} lacks everything: {why}")
+        behind = lacks(first, second)
         if behind:
             return Verdict(ok=False, seen=f"{self.replica} lacks {behind} bytes")
         return Verdict(
@@ -89,9 +101,10 @@ class RedisCatchUp(CheckKind):
 class RedisPromote(Kind):
     """Make a replica the primary.
 
-    Only while the old primary refuses writes (`redis.freeze`) and the replica has all it has. The
-    dead man's switch of the freeze is taken away first; where it has fired, writes came back, and
-    nothing is promoted.
+    Only while the old primary refuses writes (`redis.freeze`) and the replica, which has to be one
+    of this primary, has all it has, to the byte. Where the old primary does not answer, nobody can
+    tell that, and nothing is promoted. The dead man's switch of the freeze is taken away first;
+    where it has fired, writes came back, and nothing is promoted.
 
     Undone without losing a write that the new primary has taken since: it is frozen, the old one
     follows it until it has everything, becomes the primary again, and the new one follows it.
@@ -126,24 +139,26 @@ class RedisPromote(Kind):
         if self.persist:
             refuse_without_file(new)
             refuse_without_file(old)
-        one, other = role(new), role(old)
+        other, one = both(old, new)
         evidence: dict[str, Any] = {
             "database": packed(new.database), "old": packed(old.database),
-            "demanded": demanded(new), "old_demanded": demanded(old), "offset": one["offset"],
-            "old_offset": other["offset"], "old_role": other["role"], "run": run_of(reads),
+            "demand": demand_of(new), "old_demand": demand_of(old), "replica": one,
+            "primary": other, "run": run_of(reads),
             "switch": one["role"] == "replica" and present(reads, old.database, run_of(reads)),
         }
         return Observation(state={"role": one["role"]}, evidence=evidence, at=reads.now())
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
         """The right to `REPLICAOF`, as `ACL DRYRUN` tells; a replica of the same major version
-        that is connected and not far behind."""
+        that is connected to this primary and not far behind; and, which is a warning, what the
+        way back asks both servers by, on the old one's machine."""
         if seen is not None and seen.state["role"] == "primary":
             return ()
         return (
             may(reads, self.database, "promote it", LEADING, persist=self.persist),
             same_version(reads, self.database, self.old),
             follows(reads, self.database, self.old),
+            way_back(reads, self.database, self.old),
         )
 
     def would_change(self, reads: Reads, seen: Observation) -> tuple[str, ...]:
@@ -153,15 +168,32 @@ class RedisPromote(Kind):
         if before.state["role"] == "primary":
             return Planned(reason=f"already done: {self.database} is the primary")
         seen = before.evidence
-        if seen["old_role"] != "primary" or seen["old_demanded"] < NOBODY:
+        primary, replica = seen["primary"], seen["replica"]
+        if primary["role"] != "primary":
+            raise Refused(f"{self.old} is a replica of {primary['of']}: it is no primary that "
+                          f"{self.database} could take the place of")
+        if not frozen(seen["old_demand"]):
             raise Refused(
                 f"{self.old} takes writes: they would be lost", hint="freeze it, with redis.freeze"
             )
-        behind = lacks(seen["old_offset"], seen["offset"])
-        if seen["offset"] < 0 or behind:
+        if replica["offset"] < 0:
             raise Refused(
-                f"{self.database} lacks {behind or 'an unknown number of'} bytes of {self.old}: "
-                "acknowledged writes would be lost",
+                f"{self.database} is not connected to its primary {replica['of']}, and lacks an "
+                f"unknown number of bytes of {self.old}: acknowledged writes would be lost",
+                hint="see INFO replication there; let it catch up first, with redis.catch_up",
+            )
+        why = strays(primary, replica, self.old)
+        if why:
+            raise Refused(
+                f"{self.database} is no replica of {self.old}: {why}. Acknowledged writes would "
+                "be lost",
+                hint=f"let it follow {self.old} first, or name its own primary as `old`",
+            )
+        behind = lacks(primary, replica)
+        if behind:
+            raise Refused(
+                f"{self.database} lacks {behind} bytes of {self.old}: acknowledged writes would be "
+                "lost",
                 hint="let it catch up first, with redis.catch_up",
             )
         promote = execute(self.database, "REPLICAOF NO ONE", persist=self.persist)
@@ -198,72 +230,12 @@ class RedisPromote(Kind):
             return Irreversible(
                 why="`replication` of both databases has to be known to follow each other"
             )
+        demanded = before.evidence["demand"]
         return (
-            demand(new.name, NOBODY),
+            demand(new.name, NOBODY, LAG),
             execute(old.name, f"REPLICAOF {place(new)}"),
             wait_for_replica(new, old),
             execute(old.name, "REPLICAOF NO ONE", persist=self.persist),
             execute(new.name, f"REPLICAOF {place(old)}"),
-            demand(new.name, before.evidence["demanded"], persist=self.persist),
+            demand(new.name, demanded["demanded"], demanded["max_lag"], persist=self.persist),
         )
-
-
-class RedisRejoin(Kind):
-    """Let the old primary follow the new one. From then on it refuses writes by itself.
-
-    On the way back nothing is done here: the undo of `redis.promote` turns both around.
-    """
-
-    name: ClassVar[str] = "redis.rejoin"
-    idempotent: ClassVar[bool] = True
-    contained: ClassVar[bool] = True
-    estimate: ClassVar[float] = 2.0
-    poll: ClassVar[Poll | None] = Poll(every=0.1, timeout=60.0)
-    example: ClassVar[str] = """\
-- id: rejoin
-  kind: redis.rejoin
-  with: {database: east-redis, primary: west-redis}
-"""
-
-    database: DatabaseName = Field(description="The server that shall follow.")
-    primary: DatabaseName = Field(description="The server that it shall follow.")
-    persist: bool = Field(default=False, description=PERSIST)
-
-    def databases(self) -> tuple[str, ...]:
-        return (self.database, self.primary)
-
-    def observe(self, reads: Reads) -> Observation:
-        follower = server(reads, self.database, "redis")
-        if self.persist:
-            refuse_without_file(follower)
-        own = role(follower)
-        leader = server(reads, self.primary, "redis")
-        return Observation(
-            state={"of": own["of"]}, at=reads.now(),
-            evidence={"place": place(leader.database), "linked": own["offset"] >= 0,
-                      "leader": role(leader)["role"]},
-        )
-
-    def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The right to `REPLICAOF`, as `ACL DRYRUN` tells."""
-        return (may(reads, self.database, "make it follow another", LEADING,
-                    persist=self.persist),)
-
-    def plan(self, before: Observation) -> Planned:
-        if before.state["of"] == before.evidence["place"]:
-            return Planned(reason=f"already done: {self.database} follows {self.primary}")
-        if before.evidence["leader"] != "primary":
-            raise Refused(f"{self.primary} is no primary: {self.database} would lose its data")
-        return Planned(
-            actions=(execute(self.database, f"REPLICAOF {before.evidence['place']}",
-                             persist=self.persist),)
-        )
-
-    def verify(self, before: Observation, after: Observation) -> Verdict:
-        ok = after.state["of"] == after.evidence["place"] and after.evidence["linked"]
-        return Verdict(
-            ok=ok, seen=f"{self.database} {'follows' if ok else 'does not follow'} {self.primary}"
-        )
-
-    def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
-        return ()

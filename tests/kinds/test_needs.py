@@ -285,7 +285,7 @@ def changes(kind: str, args: dict[str, Any], seen: Observation) -> tuple[str, ..
      ("http://a/: the site → the fallback pages",)),
     ("postgres.freeze", {"database": "east"}, {"read_only": False},
      ("east: takes writes → refuses writes",)),
-    ("redis.thaw", {"database": "east"}, {"demanded": 1000},
+    ("redis.thaw", {"database": "east"}, {"demanded": 1000, "max_lag": 10},
      ("east: refuses writes → takes writes",)),
 ])
 def test_what_would_change_is_told_from_before_to_after(

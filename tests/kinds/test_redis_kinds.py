@@ -1,0 +1,271 @@
+"""The Redis kinds on real servers, where nothing but an exact answer will do."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+
+from runbook.errors import Refused
+from runbook.kinds.redis_common import both
+from runbook.kinds.redis_compare import RedisCompare
+from runbook.kinds.redis_freeze import RedisFreeze, RedisThaw
+from runbook.kinds.redis_promote import RedisCatchUp, RedisPromote
+from runbook.kinds.redis_rejoin import RedisRejoin
+from runbook.model.actions import RunCommand
+from runbook.model.database import QueryResult
+from tests.kinds.redis_world import Trio, World, trio
+from tests.transports.database.servers import PASSWORD, find
+
+FREEZE = RedisFreeze(database="east")
+CATCH_UP = RedisCatchUp(primary="east", replica="west")
+PROMOTE = RedisPromote(database="west", old="east")
+COMPARE = RedisCompare(primary="east", replica="west")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Trio]:
+    if find("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    # Not below pytest's own folder: no other user may enter that, and servers run as one.
+    with tempfile.TemporaryDirectory(prefix="runbook-db-") as name, trio(Path(name)) as three:
+        yield three
+
+
+@pytest.fixture
+def three(running: Trio) -> Trio:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def world(three: Trio) -> Iterator[World]:
+    with three.world() as made:
+        yield made
+
+
+@dataclass
+class Link:
+    """The way from a primary to its replica; nothing arrives there while it does not go."""
+
+    port: int
+    goes: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def link_to(port: int) -> Iterator[Link]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = Link(server.getsockname()[1])
+        link.goes.set()
+        always = threading.Event()
+        always.set()
+        ends: list[socket.socket] = []
+
+        def pump(source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
+            try:
+                while data := source.recv(65536):
+                    gate.wait()
+                    target.sendall(data)
+            except OSError:
+                return
+
+        def accept() -> None:
+            while True:
+                try:
+                    follower, _ = server.accept()
+                except OSError:
+                    return
+                leader = socket.create_connection(("127.0.0.1", port))
+                ends.extend((follower, leader))
+                for one in ((follower, leader, always), (leader, follower, link.goes)):
+                    threading.Thread(target=pump, args=one, daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield link
+        finally:
+            link.goes.set()
+            server.shutdown(socket.SHUT_RDWR)
+            for end in ends:
+                end.close()
+
+
+def test_a_write_as_long_as_two_pings_is_missing(three: Trio, world: World) -> None:
+    east = three.clients["east"]
+    with link_to(three.servers["east"].port) as link:
+        three.follow("west", "east", port=link.port)
+        east.incr("counter1")
+        assert world.checked(CATCH_UP).ok
+        link.goes.clear()
+        at = east.info("replication")["master_repl_offset"]
+        assert east.execute_command("INCR", "counter1") == 2
+        assert east.info("replication")["master_repl_offset"] - at == 28
+        world.do(FREEZE)
+        verdict = world.checked(CATCH_UP, looks=3)
+        assert not verdict.ok
+        assert "west lacks" in verdict.seen
+        with pytest.raises(Refused, match="bytes of east: acknowledged writes would be lost"):
+            world.planned(PROMOTE)
+        verdict = world.checked(COMPARE, looks=2)
+        assert not verdict.ok
+        assert "west lacks" in verdict.seen
+        link.goes.set()
+        assert world.checked(CATCH_UP).ok
+        assert world.checked(COMPARE).ok
+        world.do(PROMOTE)
+    assert three.clients["west"].get("counter1") == b"2"
+
+
+class _Told:
+    """A server that says one thing after the other, and the last one for ever."""
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.asked = 0
+
+    def query(self, statement: str, *, timeout: float = 30.0) -> QueryResult:
+        assert statement == "INFO replication"
+        self.asked += 1
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        return QueryResult(rows=((reply,),))
+
+
+def _replica(offset: int) -> str:
+    return ("role:slave\r\nmaster_host:a\r\nmaster_port:1\r\nmaster_link_status:up\r\n"
+            f"slave_repl_offset:{offset}\r\nmaster_replid:abc\r\n")
+
+
+def test_what_is_under_way_is_waited_for_and_what_is_missing_stays_missing() -> None:
+    primary = "role:master\r\nmaster_replid:abc\r\nmaster_repl_offset:114\r\n"
+    late = _Told(_replica(100), _replica(100), _replica(114))
+    first, second = both(cast(Any, _Told(primary)), cast(Any, late))
+    assert (first["offset"], second["offset"], late.asked) == (114, 114, 3)
+    never = _Told(_replica(100))
+    first, second = both(cast(Any, _Told(primary)), cast(Any, never))
+    assert first["offset"] - second["offset"] == 14
+    assert never.asked < 200
+
+
+def test_a_freeze_takes_hold_where_no_lag_was_demanded(three: Trio, world: World) -> None:
+    east = three.clients["east"]
+    three.follow("west", "east")
+    east.config_set("min-replicas-max-lag", 0)
+    east.config_set("min-replicas-to-write", 1000)
+    # As it was before, a write gets through: neither a gate nor the step says that it is done.
+    east.set("before", 1)
+    with pytest.raises(Refused, match="east takes writes"):
+        world.planned(PROMOTE)
+    verdict = world.checked(COMPARE)
+    assert not verdict.ok
+    assert "east takes writes" in verdict.seen
+    east.config_set("min-replicas-to-write", 2)
+    before = world.do(FREEZE)
+    with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+        east.set("after", 1)
+    world.perform(FREEZE.undo(before))
+    assert FREEZE.observe(world).state == before.state == {"demanded": 2, "max_lag": 0}
+    east.set("after", 1)
+
+
+def test_the_dead_mans_switch_takes_both_settings_back(three: Trio, world: World) -> None:
+    east = three.clients["east"]
+    east.config_set("min-replicas-max-lag", 0)
+    leased = RedisFreeze(database="east", lease=60.0)
+    arm, freeze = world.planned(leased).actions
+    assert isinstance(arm, RunCommand)
+    world.perform((freeze,))
+    [thaw] = [line for line in arm.script.splitlines() if "until " in line]
+    command = thaw.partition("until ")[2].partition("; do")[0].replace("'\"'\"'", "'")
+    assert world.here.query(command, env=arm.env).exit_code == 0
+    assert leased.observe(world).state == {"demanded": 0, "max_lag": 0}
+
+
+def test_the_new_side_is_frozen_on_the_way_back_too(three: Trio, world: World) -> None:
+    three.follow("west", "east")
+    three.clients["west"].config_set("min-replicas-max-lag", 0)
+    world.do(FREEZE)
+    before = world.do(PROMOTE)
+    freeze, *_, thaw = cast(tuple[Any, ...], PROMOTE.undo(before))
+    world.perform((freeze,))
+    with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+        three.clients["west"].set("x", 1)
+    world.perform((thaw,))
+    assert three.clients["west"].config_get("min-replicas-*") == {
+        "min-replicas-to-write": "0", "min-replicas-max-lag": "0"}
+
+
+def test_a_replica_of_another_primary_is_not_promoted(three: Trio, world: World) -> None:
+    three.follow("west", "third")
+    three.clients["east"].set("order", "paid")
+    for number in range(20):
+        three.clients["third"].set(number, number)
+    [follows] = [need for need in CATCH_UP.needs(world, None) if "closely" in need.what]
+    assert follows.ok is False
+    told = f"it follows {three.place('third')}, which is not east"
+    assert told in follows.seen
+    world.do(FREEZE)
+    verdict = world.checked(CATCH_UP)
+    assert (verdict.ok, verdict.retry) == (False, False)
+    assert told in verdict.seen
+    verdict = world.checked(COMPARE)
+    assert not verdict.ok
+    assert told in verdict.seen
+    with pytest.raises(Refused, match="west is no replica of east"):
+        world.planned(PROMOTE)
+    # And where its own primary does not answer any more.
+    three.clients["west"].replicaof("127.0.0.1", 1)
+    with pytest.raises(Refused, match=r"not connected to its primary 127\.0\.0\.1 1"):
+        world.planned(PROMOTE)
+
+
+def test_the_way_back_waits_for_the_old_side_and_for_no_other_replica(three: Trio) -> None:
+    # By a name: a list of replicas would show an address.
+    names = {name: f"localhost {server.port}" for name, server in three.servers.items()}
+    with three.world(**names) as world:
+        three.follow("west", "east")
+        frozen = world.do(FREEZE)
+        before = world.do(PROMOTE)
+        three.follow("third", "west")
+        west, east = three.clients["west"], three.clients["east"]
+        for number in range(50):
+            west.set(f"new{number}", "x")
+        east.config_set("masterauth", "wrong")
+        freeze, follow, wait, *rest = cast(tuple[Any, ...], PROMOTE.undo(before))
+        world.perform((freeze, follow))
+        short = wait.script.replace("%s) + 60", "%s) + 0")
+        assert short != wait.script
+        [late] = world.perform((wait.model_copy(update={"script": short}),))
+        assert not late.ok
+        assert "east does not catch up with west: link down" in late.detail
+        east.config_set("masterauth", PASSWORD)
+        assert all(one.ok for one in world.perform((wait, *rest)))
+        assert east.dbsize() == 50
+        world.perform(FREEZE.undo(frozen))
+        assert east.set("again", 1)
+
+
+def test_a_rejoined_side_can_take_over_in_an_emergency(three: Trio, world: World) -> None:
+    rejoin = RedisRejoin(database="east", primary="west")
+    three.clients["east"].config_set("min-replicas-max-lag", 0)
+    three.follow("west", "east")
+    world.do(FREEZE)
+    world.do(PROMOTE)
+    world.perform(world.planned(RedisThaw(database="west")).actions)
+    before = world.do(rejoin)
+    assert "already done" in world.planned(rejoin).reason
+    with pytest.raises(redis.ReadOnlyError):
+        three.clients["east"].set("x", 1)
+    world.perform(rejoin.undo(before))
+    assert rejoin.observe(world).state == before.state == {"demanded": 1000, "max_lag": 10}
+    world.perform(world.planned(rejoin).actions)
+    # West is gone: a person makes east the primary.
+    three.clients["east"].replicaof("no", "one")
+    assert three.clients["east"].set("x", 1)
