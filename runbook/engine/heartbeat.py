@@ -92,14 +92,16 @@ class _Hearts:
     def _give(self, node: str, sign: Heartbeat) -> None:
         """A sign that does not arrive is tried again at the next look."""
         try:
-            self._ctx.world.host(sign.host).query(
-                sign.command, run_as=sign.run_as, timeout=max(1.0, sign.every)
-            )
+            told = self._ctx.world.host(sign.host).query(
+                sign.command, run_as=sign.run_as, timeout=max(1.0, sign.every), env=sign.env
+            ).stdout.strip()
         except RunbookError as fault:
             if node not in self._silent:
                 self._silent.add(node)
                 self._ctx.append(Draft("note", node, data={
                     "text": f"no sign of life can be given for {node}: {words(fault)}"}))
             return
+        if told:
+            self._ctx.append(Draft("note", node, data={"text": told}))
         self._silent.discard(node)
         self._due[node] = self._ctx.real.now() + sign.every

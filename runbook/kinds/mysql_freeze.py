@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -79,10 +80,14 @@ class MysqlFreeze(_ReadOnly, Leased):
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The privileges RELOAD and READ_ONLY ADMIN (or SUPER). Warnings: whether a restart would
-        open what is frozen, and whether there are events that get past it."""
+        """The privileges RELOAD and READ_ONLY ADMIN (or SUPER); with `lease`, a login for the dead
+        man's switch on the server's own machine. Warnings: whether a restart would open what is
+        frozen, and whether there are events that get past it."""
         return (*super().needs(reads, seen), stays_frozen(reads, self.database),
-                bound(reads, self.database))
+                bound(reads, self.database), *self.switch_needs(reads, seen))
+
+    def asking(self, evidence: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        return on_machine(unpacked(evidence["database"]), "SELECT 1")
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -98,9 +99,13 @@ class PostgresFreeze(_ReadOnlyDefault, Leased):
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The right to `ALTER SYSTEM` and to reload; with `drained`, to see who writes."""
+        """The right to `ALTER SYSTEM` and to reload; with `drained`, to see who writes; with
+        `lease`, a login for the dead man's switch on the server's own machine."""
         more = (sees_writers(reads, self.database),) if self.drained else ()
-        return (*super().needs(reads, seen), *more)
+        return (*super().needs(reads, seen), *more, *self.switch_needs(reads, seen))
+
+    def asking(self, evidence: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        return psql(unpacked(evidence["database"]), evidence["sockets"], "SELECT 1"), {}
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "standby":

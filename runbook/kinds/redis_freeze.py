@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -95,9 +96,16 @@ class RedisFreeze(_Demand, Leased):
         return seen.model_copy(update={"evidence": seen.evidence | more})
 
     def needs(self, reads: Reads, seen: Observation | None) -> tuple[Need, ...]:
-        """The right to `CONFIG SET`, as `ACL DRYRUN` tells; and `persist`,
-        without which a restart opens what is frozen, which is a warning."""
-        return (*super().needs(reads, seen), stays_frozen(self.database, persist=self.persist))
+        """The right to `CONFIG SET`, as `ACL DRYRUN` tells; `persist`, without which a restart
+        opens what is frozen, which is a warning; with `lease`, a login for the dead man's switch
+        on the server's own machine."""
+        return (*super().needs(reads, seen), stays_frozen(self.database, persist=self.persist),
+                *self.switch_needs(reads, seen))
+
+    def asking(self, evidence: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        command, env = cli(unpacked(evidence["database"]))
+        # redis-cli ends with 0 also where the server refused.
+        return f'said=$({command} PING); echo "$said"; [ "$said" = PONG ]', env
 
     def plan(self, before: Observation) -> Planned:
         if before.evidence.get("role") == "replica":
@@ -112,7 +120,8 @@ class RedisFreeze(_Demand, Leased):
         if self.persist:
             back += (REWRITE,)
         # redis-cli ends with 0 also where the server refused.
-        thaw = " && ".join(f'[ "$({command} {one})" = OK ]' for one in back)
+        thaw = " && ".join(
+            f'said=$({command} {one}) && echo "$said" && [ "$said" = OK ]' for one in back)
         return Planned(actions=(*self.armed(before, thaw, env), freeze))
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:

@@ -94,7 +94,7 @@ class Pause(BaseModel):
 
 class Heartbeat(BaseModel):
     """A sign of life that a controller gives while it drives a run, from the moment a step begins
-    to act until it is undone or the run ends."""
+    to act until it is undone or the run ends. What the command prints is told to people."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,3 +104,5 @@ class Heartbeat(BaseModel):
     every: float
     """Seconds of real time, at most, between two."""
     run_as: str | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    """Secrets are marks in it."""

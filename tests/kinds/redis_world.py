@@ -27,8 +27,12 @@ from tests.transports.ssh_lab import until
 NAMES = ("east", "west", "third")
 
 
+@dataclass
 class Machine(FakeHost):
-    """This one."""
+    """This one, for a user whose HOME is ``home``."""
+
+    home: Path = Path("/nonexistent")
+    password: str = PASSWORD
 
     def query(
         self, command: str, *, timeout: float = 60.0, run_as: str | None = None,
@@ -36,8 +40,8 @@ class Machine(FakeHost):
     ) -> CommandResult:
         done = subprocess.run(
             ["sh", "-c", command], capture_output=True, text=True, timeout=timeout, check=False,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nowhere"} | {
-                name: MARK.sub(PASSWORD.replace("\\", "\\\\"), value)
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home)} | {
+                name: MARK.sub(self.password.replace("\\", "\\\\"), value)
                 for name, value in (env or {}).items()},
         )
         return CommandResult(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
@@ -48,7 +52,7 @@ class World(FakeReads):
     """``Reads`` of one step, and the way to carry actions out."""
 
     databases: DatabaseTransport | None = None
-    here: FakeHost = field(default_factory=Machine)
+    here: Machine = field(default_factory=Machine)
     kept: dict[str, Any] = field(default_factory=dict)
 
     @property

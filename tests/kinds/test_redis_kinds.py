@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 import threading
@@ -20,10 +21,10 @@ from runbook.kinds.redis_compare import RedisCompare
 from runbook.kinds.redis_freeze import RedisFreeze, RedisThaw
 from runbook.kinds.redis_promote import RedisCatchUp, RedisPromote
 from runbook.kinds.redis_rejoin import RedisRejoin
-from runbook.model.actions import RunCommand
 from runbook.model.database import QueryResult
 from tests.kinds.redis_world import Trio, World, trio
 from tests.transports.database.servers import PASSWORD, find
+from tests.transports.ssh_lab import until
 
 FREEZE = RedisFreeze(database="east")
 CATCH_UP = RedisCatchUp(primary="east", replica="west")
@@ -175,17 +176,40 @@ def test_a_freeze_takes_hold_where_no_lag_was_demanded(three: Trio, world: World
     east.set("after", 1)
 
 
-def test_the_dead_mans_switch_takes_both_settings_back(three: Trio, world: World) -> None:
+def test_the_dead_mans_switch_takes_both_settings_back(
+    three: Trio, world: World, tmp_path: Path
+) -> None:
     east = three.clients["east"]
     east.config_set("min-replicas-max-lag", 0)
+    world.here.home = tmp_path
     leased = RedisFreeze(database="east", lease=60.0)
-    arm, freeze = world.planned(leased).actions
-    assert isinstance(arm, RunCommand)
-    world.perform((freeze,))
-    [thaw] = [line for line in arm.script.splitlines() if "until " in line]
-    command = thaw.partition("until ")[2].partition("; do")[0].replace("'\"'\"'", "'")
-    assert world.here.query(command, env=arm.env).exit_code == 0
-    assert leased.observe(world).state == {"demanded": 0, "max_lag": 0}
+    before = world.do(leased)
+    with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+        east.set("x", 1)
+    # The controller has been silent for long.
+    os.utime(tmp_path / ".runbook-switch" / "run-east" / "alive", (0, 0))
+    until(lambda: leased.observe(world).state == before.state == {"demanded": 0, "max_lag": 0}, 5)
+    world.perform(leased.undo(before))
+
+
+def test_a_freeze_whose_switch_could_not_log_in_is_refused(
+    three: Trio, world: World, tmp_path: Path
+) -> None:
+    east = three.clients["east"]
+    world.here.home = tmp_path
+    leased = RedisFreeze(database="east", lease=60.0)
+    before = leased.observe(world)
+    [login] = [need for need in leased.needs(world, before) if "dead man" in need.what]
+    assert (login.ok, login.seen) == (True, "yes")
+    world.here.password = "another"
+    [login] = [need for need in leased.needs(world, before) if "dead man" in need.what]
+    assert login.ok is False
+    [armed] = world.perform(leased.plan(before).actions)
+    assert not armed.ok
+    assert "could not thaw it: " in armed.detail
+    assert "NOAUTH" in armed.detail
+    assert "Nothing is frozen" in armed.detail
+    assert east.set("x", 1)
 
 
 def test_the_new_side_is_frozen_on_the_way_back_too(three: Trio, world: World) -> None:

@@ -120,6 +120,11 @@ def is_not_promoted(lab: Lab, runs: Runs, steps: str, writer: Writer, ids: Ids) 
     _none_lost(lab, writer, ids)
 
 
+_KILL_WATCHERS = """\
+for p in /proc/[0-9]*; do
+  case $(readlink "$p/cwd") in */.runbook-switch/*) kill -9 "${p##*/}" && echo "$p" ;; esac
+done
+"""
 GATE = "  - {id: go, kind: gate.approve, with: {question: Go on?}}\n"
 
 
@@ -127,12 +132,16 @@ def comes_back_when_its_controller_is_killed(
     lab: Lab, runs: Runs, freeze: str, after: str, writer: Writer, ids: Ids, *,
     alive_first: bool = False,
 ) -> None:
-    """``freeze`` has a lease of 4 s; ``after`` is what must not follow once it has ended.
-    ``alive_first``: see before that a controller that lives keeps it for longer."""
+    """``freeze`` has a lease of 4 s; ``after`` is what must not follow once it has ended. Before
+    that whoever watches on the machine is killed, as a restart would: a controller that lives
+    starts it again. ``alive_first``: see, too, that one that lives keeps it for longer."""
     with writer:
         controller = runs.start(freeze + GATE + after)
         wait_for("the question is asked", runs.asked)
         frozen = len(writer.acknowledged)
+        assert lab[OLD].run(_KILL_WATCHERS).stdout
+        wait_for("it is told", lambda: any(
+            "had nobody who watches" in event.data["text"] for event in runs.events("note")))
         if alive_first:
             with pytest.raises(AssertionError, match="in vain"):
                 wait_for("a write", lambda: len(writer.acknowledged) > frozen, patience=6)
