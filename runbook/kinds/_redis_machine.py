@@ -30,6 +30,8 @@ while :; do
     [ "$link" ] || echo "{own} is no replica: $(printf '%s' "$own" | head -n 1)" >&2
     echo "{own} does not catch up with {leader}: link ${{link:-unknown}}," \
       "at ${{at:-?}} of ${{upto:-?}}" >&2
+    echo "{leader} is the primary still, and refuses writes until {own} has them all:" \
+      "see INFO replication of {own}, then roll back again" >&2
     exit 1
   fi
   sleep 0.1
