@@ -14,6 +14,7 @@ import typer
 
 from runbook.cli.campaign import Campaign
 from runbook.cli.controllers import make_ready
+from runbook.cli.output import needs_no_reader
 from runbook.cli.recorded import record
 from runbook.cli.stages import Stages
 from runbook.engine.coverage import Coverage, column_of
@@ -102,6 +103,7 @@ def covered(
     if not wanted.as_json:
         campaign.progress = progress.tell
     make_ready()
+    needs_no_reader()
     try:
         with progress:
             coverage = campaign.play()

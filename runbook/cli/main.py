@@ -101,16 +101,18 @@ def root(
 
 def run() -> None:
     """Entry point: run the command, print errors meant for people, exit with their code."""
+    from runbook.cli.output import standing
     from runbook.errors import InvalidInput, RunbookError
 
-    try:
-        app()
-    except InvalidInput as fault:
-        typer.echo(fault.render(), err=True)
-        typer.echo(f"\n{fault.message}; nothing was touched.", err=True)
-        sys.exit(fault.exit_code)
-    except RunbookError as fault:
-        typer.echo(f"error: {fault.message}", err=True)
-        if fault.hint:
-            typer.echo(f"  hint: {fault.hint}", err=True)
-        sys.exit(fault.exit_code)
+    with standing():
+        try:
+            app()
+        except InvalidInput as fault:
+            typer.echo(fault.render(), err=True)
+            typer.echo(f"\n{fault.message}; nothing was touched.", err=True)
+            sys.exit(fault.exit_code)
+        except RunbookError as fault:
+            typer.echo(f"error: {fault.message}", err=True)
+            if fault.hint:
+                typer.echo(f"  hint: {fault.hint}", err=True)
+            sys.exit(fault.exit_code)

@@ -19,6 +19,7 @@ import typer
 from runbook.cli import wiring
 from runbook.cli.answer import load_state
 from runbook.cli.foretelling import keep_foretold
+from runbook.cli.output import needs_no_reader
 from runbook.cli.staging import check_still_apart
 from runbook.cli.terminal import TerminalAnswers
 from runbook.engine.begin import begin, hosts_of
@@ -39,6 +40,9 @@ from runbook.model.state import NodeState, RunPhase
 from runbook.transports.world import TransportWorld
 from runbook.views.ending import ending
 from runbook.views.screen import screen
+
+_LAST_WORDS = 1.0
+"""Real seconds for saying that it is detached."""
 
 
 class Show(Enum):
@@ -75,6 +79,7 @@ def start(
     ``watch`` is told of every event where nothing is shown. ``attended``: people answer the
     questions of a rehearsal; else it does so itself.
     """
+    needs_no_reader()
     who = wiring.person()
     endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
     clock = wiring.run_clock(endpoints)
@@ -108,6 +113,7 @@ def take_up(
     themselves, and where it is not said, staging is attended by who sits at the terminal.
 
     Raises Refused for a rehearsal in staging that reaches into production by now."""
+    needs_no_reader()
     folded = load_state(store, run_id)
     people = folded.level == "live"
     if folded.level == "staging":
@@ -223,18 +229,26 @@ def _interrupts(ctx: RunContext) -> Iterator[None]:
 
     asked = False
 
+    def stop() -> None:
+        ctx.stop()
+        typer.echo("\nstopping at the next checkpoint; press Ctrl-C again to detach", err=True)
+
+    def say_detached() -> None:
+        typer.echo(
+            f"\ndetached; commands on the hosts go on. Take it up again: "
+            f"runbook resume {ctx.state.run_id}", err=True,
+        )
+
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal asked
+        # Neither stops nor speaks by itself: it may have interrupted a holder of the same lock,
+        # and who does not read what is said must not hold up what was asked for.
+        task = threading.Thread(target=say_detached if asked else stop, name="stop", daemon=True)
+        task.start()
         if asked:
-            typer.echo(
-                f"\ndetached; commands on the hosts go on. Take it up again: "
-                f"runbook resume {ctx.state.run_id}", err=True,
-            )
+            task.join(_LAST_WORDS)
             os._exit(int(ExitCode.STOPPED))
         asked = True
-        typer.echo("\nstopping at the next checkpoint; press Ctrl-C again to detach", err=True)
-        # Not from the handler itself: it may have interrupted a holder of the same lock.
-        threading.Thread(target=ctx.stop, name="stop").start()
 
     before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
