@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from runbook.cli.options import Json, Plain, RunRequired, State, Why
+from runbook.errors import Refused
 
 
 def command(
@@ -62,6 +63,14 @@ def command(
         typer.echo(f"told run {run_id}, held by {holder}, to go back; watch it: "
                    f"runbook status {run_id} --watch")
         return
-    if load_state(store, run_id).phase is RunPhase.DONE and not yes and sys.stdin.isatty():
-        typer.confirm(f"Run {run_id} is done. Take it back?", abort=True)
+    if load_state(store, run_id).phase is RunPhase.DONE and not yes:
+        _ask(run_id)
     finish(take_up(store, run_id, show=shown(plain), order=Order("rollback", data)), run_id)
+
+
+def _ask(run_id: str) -> None:
+    if not sys.stdin.isatty():
+        raise Refused("taking a finished run back asks first, and there is no terminal to ask at",
+                      hint="say --yes; nothing was changed")
+    if not typer.confirm(f"Run {run_id} is done. Take it back?"):
+        raise Refused("not taken back; nothing was changed")

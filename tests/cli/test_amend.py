@@ -84,7 +84,7 @@ def test_a_mended_plan_is_gone_on_with_whoever_is_killed(place: Place, tmp_path:
         shown = runbook(tmp_path, "report", run, "--format", form).stdout
         assert was in shown and now in shown and "never was a typo" in shown
     assert "plan amended by ada" in runbook(tmp_path, "log", run).stdout
-    runbook(tmp_path, "rollback", run, code=21)
+    runbook(tmp_path, "rollback", run, "--yes", code=21)
     assert (tmp_path / "ledger").read_text() == ""
 
 

@@ -101,7 +101,10 @@ def test_the_readme_runbook_runs_and_comes_back(place: Place, tmp_path: Path) ->
     runbook(tmp_path, "run", "hello.yml", "--yes")
     assert note.read_text() == "hello\n"
     run_id = json.loads(runbook(tmp_path, "status", "--json").stdout)["run_id"]
-    runbook(tmp_path, "rollback", run_id, code=21)
+    refused = runbook(tmp_path, "rollback", run_id, code=11)
+    assert "no terminal to ask at" in refused.stderr
+    assert note.read_text() == "hello\n"
+    runbook(tmp_path, "rollback", run_id, "--yes", code=21)
     assert not note.exists()
 
 
@@ -116,7 +119,7 @@ steps:
 """)
     runbook(tmp_path, "run", "book.yml", "--yes")
     assert note.read_text() == "theirs"
-    runbook(tmp_path, "rollback", place.state.run_id, code=21)
+    runbook(tmp_path, "rollback", place.state.run_id, "--yes", code=21)
     assert note.read_text() == "mine\n"
 
 

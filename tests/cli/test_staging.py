@@ -148,7 +148,7 @@ def test_a_move_is_rehearsed_recorded_and_taken_back(place: Place) -> None:
     # A rehearsal is no place for an edited runbook: its hosts are production's.
     assert "is a rehearsal in staging" in place.command(
         "amend", told["run"], "book.yml", "--why", "x", "--yes", code=11)
-    place.command("rollback", told["run"], "--plain", code=21)
+    place.command("rollback", told["run"], "--plain", "--yes", code=21)
     assert not (two.home / "note").exists()
     assert not (two.home / "mark").exists()
 
@@ -161,13 +161,13 @@ def test_who_takes_it_up_looks_again(place: Place) -> None:
     before = known.read_text()
     # The host that was staging's second is production's first by now.
     known.write_text(f"[127.0.0.1]:{place.live[0].port} {two.key_line()}\n" + before)
-    said = place.command("rollback", run, code=11)
+    said = place.command("rollback", run, "--yes", code=11)
     assert "it shows the same host key" in said
     assert (two.home / "mark").exists()
     # One that is down is no reason to leave the others as they are.
     known.write_text(before)
     one.stop()
-    place.command("rollback", run, code=21)
+    place.command("rollback", run, "--yes", code=21)
     assert not (two.home / "mark").exists()
 
 

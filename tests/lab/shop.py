@@ -178,7 +178,7 @@ class Move:
 
     def rollback(self) -> None:
         self._control(
-            sys.executable, "-m", "runbook", "rollback", self.run_id, "--plain",
+            sys.executable, "-m", "runbook", "rollback", self.run_id, "--plain", "--yes",
             "--why", "the test wants it", "--state", str(self.state_folder),
         )
 
