@@ -60,16 +60,19 @@ def command(
     show_plan(plan, timeline, previews, detail=Detail(hosts=hosts, full=full))
 
 
-def looked_ahead(plan: Plan) -> tuple[Timeline, dict[str, StepPreview]]:
-    """When each step would run, and what it would do, as far as both can be known offline. Raises
-    InvalidInput or Errored."""
+def looked_ahead(
+    plan: Plan, *, begun: float | None = None
+) -> tuple[Timeline, dict[str, StepPreview]]:
+    """When each step would run (of a run that is ``begun`` then), and what it would do, as far as
+    both can be known offline. Raises InvalidInput or Errored."""
     from runbook.cli.wiring import kinds
     from runbook.planning.back_waits import back_waits
     from runbook.planning.preview import known_changes, preview
     from runbook.planning.timeline import build_timeline
 
     previews = preview(plan, kinds(), zone_records(plan))
-    return build_timeline(plan, back_waits(plan, kinds(), known_changes(previews))), previews
+    waits = back_waits(plan, kinds(), known_changes(previews))
+    return build_timeline(plan, waits, begun=begun), previews
 
 
 def zone_records(plan: Plan) -> dict[str, tuple[RRset, ...]]:

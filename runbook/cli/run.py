@@ -29,10 +29,12 @@ def command(
     state: State = None,
 ) -> None:
     from runbook.cli import wiring
+    from runbook.cli.plan import looked_ahead
     from runbook.cli.session import finish, shown, start
     from runbook.engine.begin import check_policy
     from runbook.errors import Refused
     from runbook.planning import without
+    from runbook.views.asking import question
 
     plan = without(wiring.load_plan(file, var or []), leave_out or [])
     store = wiring.open_state(state)
@@ -43,11 +45,9 @@ def command(
             raise Refused("a live run asks before it starts, and there is no terminal to ask at",
                           hint="say --yes; nothing was started")
         if not yes:
-            nodes = sum(len(step.nodes) for step in plan.steps)
-            if not typer.confirm(
-                f"{plan.title or plan.runbook}: {len(plan.steps)} steps, {nodes} nodes, digest "
-                f"{plan.digest[:12]}. This is not a rehearsal. Start?"
-            ):
+            now = wiring.real_clock().now()
+            timeline, _ = looked_ahead(plan, begun=now)
+            if not typer.confirm(question(plan, timeline, now=now)):
                 raise Refused("not started; nothing was touched")
     run_id, driven = start(
         plan, store, level="sandbox" if world else "live", endpoints_file=world, show=shown(plain)

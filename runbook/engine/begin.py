@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from runbook.engine.context import Faults, Observer, RunContext
 from runbook.engine.history import Reckoning
 from runbook.engine.rehearsed import check_rehearsed
 from runbook.errors import Refused
 from runbook.journal import Draft, Lease, Rehearsal, Store
+from runbook.model.duration import format_duration
 from runbook.model.folding import fold
 from runbook.model.kind import Kind
 from runbook.model.plan import Plan
 from runbook.model.ports import Clock, OutsideClient, World
+from runbook.model.runbook import Window
 from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
+from runbook.planning.timeline import build_timeline
+
+_FEW = 4
 
 
 def check_policy(plan: Plan, rehearsals: list[Rehearsal], *, now: float) -> list[str]:
     """Whether a live run of this very plan may start; warnings to show. ``rehearsals``: all that
     are recorded, newest first.
 
-    Raises Refused when a rehearsal is demanded and none that is recorded fits, or when the window
-    is over and the policy says ``outside_window: refuse``.
+    Raises Refused when a rehearsal is demanded and none that is recorded fits, and as
+    :func:`check_window` does.
     """
-    warnings = check_rehearsed(plan, rehearsals, now=now)
+    return check_rehearsed(plan, rehearsals, now=now) + check_window(plan, now=now)
+
+
+def check_window(plan: Plan, *, now: float) -> list[str]:
+    """Warnings about the window, for a live run that starts ``now``: it is over; or it is not open
+    yet, and steps would start that have no date and by the plan belong into it.
+
+    Raises Refused for both when the policy says ``outside_window: refuse``.
+    """
     window = plan.window
-    if window is not None and now > window.end:
-        text = "the window is over"
-        if plan.policy.outside_window == "refuse":
-            raise Refused(text, hint="set a new window in the runbook and announce it")
-        warnings.append(text)
-    return warnings
+    if window is None:
+        return []
+    early = _early(plan, window, now)
+    if now > window.end:
+        text, hint = "the window is over", "set a new window in the runbook and announce it"
+    elif early:
+        text = (f"the window opens in {format_duration(window.start - now)}, and "
+                f"{_some(early)} would start before it")
+        hint = (f"give {early[0]} `not_before: window.start`, or a date if it is meant to be "
+                "early; or start the run later")
+    else:
+        return []
+    if plan.policy.outside_window == "refuse":
+        raise Refused(text, hint=hint)
+    return [text]
+
+
+def _early(plan: Plan, window: Window, now: float) -> list[str]:
+    """A run may begin long before its window, with dated steps and what comes before them. What
+    would start in the window were it begun with the first date, or by ``runbook plan`` is early
+    already, is not meant to start now."""
+    usual, begun = build_timeline(plan), build_timeline(plan, begun=now)
+    return [
+        step.id for step in plan.steps
+        if step.skipped is None and step.at is None
+        and begun.slots[step.id].start < window.start
+        and (usual.slots[step.id].start >= window.start or step.id in usual.early)
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= _FEW:
+        return ", ".join(names)
+    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more"
 
 
 def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -83,16 +83,19 @@ class Timeline:
         return self.slots[step].back_out
 
 
-def build_timeline(plan: Plan, waits: Waits | None = None) -> Timeline:
+def build_timeline(
+    plan: Plan, waits: Waits | None = None, *, begun: float | None = None
+) -> Timeline:
     """The earliest schedule of a plan. ``waits``: undos that are waits, and how long they are;
     else they are as long as estimated.
 
-    The run starts with its first dated step, or when the window opens, whichever is earlier. A
-    step starts when all before it have ended, and not before its ``at`` or ``not_before``.
+    The run starts when it is ``begun``; where that is not said, with its first dated step, or when
+    the window opens, whichever is earlier. A step starts when all before it have ended, and not
+    before its ``at`` or ``not_before``.
     """
     dates = [m for step in plan.steps for m in (step.at,) if m is not None]
     opening = [plan.window.start] if plan.window else []
-    origin = min((*dates, *opening), default=0.0)
+    origin = min((*dates, *opening), default=0.0) if begun is None else begun
     starts: dict[str, float] = {}
     ends: dict[str, float] = {}
     decided: dict[str, str | None] = {}
@@ -126,7 +129,7 @@ def build_timeline(plan: Plan, waits: Waits | None = None) -> Timeline:
     window_end = plan.window.end if plan.window else None
     return Timeline(
         origin=origin,
-        dated=bool(dates or opening),
+        dated=bool(dates or opening or begun is not None),
         slots=slots,
         critical_path=tuple(
             name for name in path if plan.by_id[name].skipped is None

@@ -73,10 +73,7 @@ def _way_back(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
     longest = format_duration(timeline.longest_back_out)
     late, gone = timeline.too_late_back, timeline.no_way_back
     if late:
-        yield (
-            f"Going back takes up to {longest}; after {_some(late)} it would end outside "
-            "the window."
-        ), "bold red"
+        yield late_words(timeline), "bold red"
     elif timeline.window_end is not None:
         yield (
             f"Going back takes up to {longest} and fits the window from every step"
@@ -86,6 +83,12 @@ def _way_back(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
         yield f"Going back takes up to {longest}.", ""
     if gone:
         yield f"After {gone[0]} not everything can be taken back.", "yellow"
+
+
+def late_words(timeline: Timeline) -> str:
+    """After which steps going back would end outside the window."""
+    return (f"Going back takes up to {format_duration(timeline.longest_back_out)}; after "
+            f"{_some(timeline.too_late_back)} it would end outside the window.")
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from runbook.engine.begin import check_policy
-from runbook.engine.rehearsed import demanded, satisfies
+from runbook.engine.begin import check_window
+from runbook.engine.rehearsed import check_rehearsed, demanded, satisfies
 from runbook.errors import Refused
 from runbook.journal import Rehearsal
 from runbook.model.duration import format_duration
@@ -65,10 +65,12 @@ def rehearsals_data(
 
 
 def _verdict(found: Sequence[Rehearsal], plan: Plan, now: float) -> tuple[str, bool]:
-    """What a live run of the plan as it is now would be told about rehearsals."""
+    """What a live run of the plan as it is now would be told about rehearsals, in its window."""
     levels = demanded(plan)
+    opens = plan.window.start if plan.window is not None else now
     try:
-        warnings = check_policy(plan, list(found), now=now)
+        warnings = check_rehearsed(plan, found, now=now)
+        warnings += check_window(plan, now=max(now, opens))
     except Refused as fault:
         return f"A live run would be refused: {fault.message}. {fault.hint}", False
     if not levels:
