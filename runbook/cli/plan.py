@@ -66,13 +66,17 @@ def looked_ahead(
     """When each step would run (of a run that is ``begun`` then), and what it would do, as far as
     both can be known offline. Raises InvalidInput or Errored."""
     from runbook.cli.wiring import kinds
-    from runbook.planning.back_waits import back_waits
+    from runbook.planning.back_waits import back_waits, guessed_back_waits
+    from runbook.planning.pauses import pauses
     from runbook.planning.preview import known_changes, preview
     from runbook.planning.timeline import build_timeline
 
     previews = preview(plan, kinds(), zone_records(plan))
-    waits = back_waits(plan, kinds(), known_changes(previews))
-    return build_timeline(plan, waits, begun=begun), previews
+    changes = known_changes(previews)
+    return build_timeline(
+        plan, back_waits(plan, kinds(), changes), pauses(plan, kinds(), changes),
+        guessed_back_waits(plan, kinds(), changes), begun=begun,
+    ), previews
 
 
 def zone_records(plan: Plan) -> dict[str, tuple[RRset, ...]]:

@@ -143,6 +143,11 @@ class Plan(_Frozen):
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def dated(self) -> bool:
+        """Whether it is known when it starts; else it starts whenever somebody starts it."""
+        return self.window is not None or any(step.at is not None for step in self.steps)
+
     @cached_property
     def by_id(self) -> dict[str, PlannedStep]:
         return {step.id: step for step in self.steps}

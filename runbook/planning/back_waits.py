@@ -6,7 +6,7 @@ restored TTL the high one. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from runbook.model.dns import Change, RRset, zone_name
@@ -23,17 +23,39 @@ Waits = Mapping[str, Mapping[str, float]]
 def back_waits(plan: Plan, kinds: Mapping[str, type[Kind]], changes: Changes) -> Waits:
     """The waits of a plan; what is known only late is left out, and stays with its estimate."""
     found: dict[str, dict[str, float]] = {}
-    for place, step in enumerate(plan.steps):
-        kind = kinds[step.kind]
-        if not kind.back_after or not step.nodes or step.nodes[0].late:
+    for step, behind in _waiting(plan, kinds):
+        if step.nodes[0].late:
             continue
-        made = kind.model_validate(step.nodes[0].args)
+        made = kinds[step.kind].model_validate(step.nodes[0].args)
         found[step.id] = {
-            later.id: made.back_pause(_given(plan, kinds, later, changes))
-            for later in plan.steps[place + 1 :]
-            if later.kind in kind.back_after and later.nodes
+            later.id: made.back_pause(_given(plan, kinds, later, changes)) for later in behind
         }
     return found
+
+
+def guessed_back_waits(
+    plan: Plan, kinds: Mapping[str, type[Kind]], changes: Changes
+) -> frozenset[str]:
+    """Those of which nobody can tell how long they wait: with which TTLs caches will have been
+    given what is not known."""
+    return frozenset(
+        step.id for step, behind in _waiting(plan, kinds)
+        if behind and (step.nodes[0].late or any(
+            _given(plan, kinds, later, changes) is None for later in behind
+        ))
+    )
+
+
+def _waiting(
+    plan: Plan, kinds: Mapping[str, type[Kind]]
+) -> Iterator[tuple[PlannedStep, list[PlannedStep]]]:
+    """Each step whose undo only waits, with the steps behind it that it waits for."""
+    for place, step in enumerate(plan.steps):
+        after = kinds[step.kind].back_after
+        if after and step.nodes:
+            yield step, [
+                one for one in plan.steps[place + 1 :] if one.kind in after and one.nodes
+            ]
 
 
 def waited(waits: Waits, begun: Container[str]) -> dict[str, float]:

@@ -16,7 +16,7 @@ def mermaid(plan: Plan, timeline: Timeline) -> str:
     thick = set(itertools.pairwise(path))
     lines = ["flowchart TD"]
     for step in plan.steps:
-        text = "<br/>".join(_mermaid_text(line) for line in _label(step))
+        text = "<br/>".join(_mermaid_text(line) for line in _label(step, timeline))
         lines.append(f'  {number[step.id]}["{text}"]')
     for step in plan.steps:
         for earlier in step.after:
@@ -43,7 +43,7 @@ def dot(plan: Plan, timeline: Timeline) -> str:
         '  node [shape=box, fontname="sans-serif"];',
     ]
     for step in plan.steps:
-        label = "\\n".join(_dot_text(line) for line in _label(step))
+        label = "\\n".join(_dot_text(line) for line in _label(step, timeline))
         extra = ""
         if timeline.slots[step.id].critical:
             extra = ", color=red, penwidth=2"
@@ -58,12 +58,13 @@ def dot(plan: Plan, timeline: Timeline) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _label(step: PlannedStep) -> list[str]:
+def _label(step: PlannedStep, timeline: Timeline) -> list[str]:
     hosts = sum(node.host is not None for node in step.nodes)
     words = [step.kind]
     if hosts:
         words.append(f"{hosts} host{'s' if hosts != 1 else ''}")
-    words.append("skipped" if step.skipped is not None else format_duration(step.estimate))
+    takes = format_duration(timeline.slots[step.id].takes)
+    words.append("skipped" if step.skipped is not None else takes)
     return [step.id, " · ".join(words)]
 
 

@@ -6,21 +6,24 @@ start of the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from runbook.model.plan import Plan
+from runbook.model.plan import Plan, PlannedStep
 from runbook.planning.back_waits import Waits, waited
+from runbook.planning.pauses import Pauses
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One step. ``level``: the longest chain of steps before it; steps of one level that do not
-    wait for each other run side by side. ``back_out``: seconds to take everything back from the
-    moment the step ends; None where something before cannot be taken back."""
+    wait for each other run side by side. ``takes``: its wait included. ``back_out``: seconds to
+    take everything back from the moment the step ends; None where something before cannot be taken
+    back."""
 
     step: str
     start: float
+    takes: float
     end: float
     level: int
     critical: bool
@@ -49,6 +52,11 @@ class Timeline:
     """Steps after which going back would end outside the window."""
     early: tuple[str, ...]
     """Steps that would start before the window opens, and nothing shows that it is meant."""
+    guessed: tuple[str, ...]
+    """Steps that wait, and for how long cannot be told before the run: what is said of their
+    length, and of all that comes after them, is a guess."""
+    guessed_back: tuple[str, ...]
+    """The same of the way back."""
 
     @property
     def total(self) -> float:
@@ -84,19 +92,23 @@ class Timeline:
 
 
 def build_timeline(
-    plan: Plan, waits: Waits | None = None, *, begun: float | None = None
+    plan: Plan, waits: Waits | None = None, pauses: Pauses | None = None,
+    guessed_back: Collection[str] = (), *, begun: float | None = None,
 ) -> Timeline:
     """The earliest schedule of a plan. ``waits``: undos that are waits, and how long they are;
-    else they are as long as estimated.
+    ``pauses``: steps that are waits; both are else as long as estimated. ``guessed_back``: undos
+    of ``waits`` whose length nobody can tell.
 
     The run starts when it is ``begun``; where that is not said, with its first dated step, or when
     the window opens, whichever is earlier. A step starts when all before it have ended, and not
     before its ``at`` or ``not_before``.
     """
+    pauses = pauses or {}
     dates = [m for step in plan.steps for m in (step.at,) if m is not None]
     opening = [plan.window.start] if plan.window else []
     origin = min((*dates, *opening), default=0.0) if begun is None else begun
     starts: dict[str, float] = {}
+    takes: dict[str, float] = {}
     ends: dict[str, float] = {}
     decided: dict[str, str | None] = {}
     levels: dict[str, int] = {}
@@ -105,8 +117,9 @@ def build_timeline(
         ready = origin if last is None else ends[last]
         begin = max(ready, step.at or ready, step.not_before or ready)
         starts[step.id] = ready if step.skipped is not None else begin
-        ends[step.id] = starts[step.id] + (0.0 if step.skipped is not None else step.estimate)
-        decided[step.id] = last
+        takes[step.id], waited_for = _takes(step, starts[step.id], pauses, ends)
+        ends[step.id] = starts[step.id] + takes[step.id]
+        decided[step.id] = waited_for or last
         levels[step.id] = max((levels[name] + 1 for name in step.after), default=0)
     path = _critical(ends, decided)
     backs = _back_outs(plan, starts, ends, waits or {})
@@ -117,7 +130,7 @@ def build_timeline(
     no_return = one_way[0] if one_way else None
     slots = {
         step.id: Slot(
-            step.id, starts[step.id], ends[step.id], levels[step.id],
+            step.id, starts[step.id], takes[step.id], ends[step.id], levels[step.id],
             step.skipped is None and step.id in path,
             None if no_return is not None and ends[step.id] >= no_return else backs[step.id],
         )
@@ -129,7 +142,7 @@ def build_timeline(
     window_end = plan.window.end if plan.window else None
     return Timeline(
         origin=origin,
-        dated=bool(dates or opening or begun is not None),
+        dated=plan.dated or begun is not None,
         slots=slots,
         critical_path=tuple(
             name for name in path if plan.by_id[name].skipped is None
@@ -145,7 +158,28 @@ def build_timeline(
             and s.end + s.back_out > window_end
         ),
         early=_early(plan, starts),
+        guessed=tuple(
+            step.id for step in plan.steps if step.id in pauses and pauses[step.id] is None
+        ),
+        guessed_back=tuple(step.id for step in plan.steps if step.id in guessed_back),
     )
+
+
+def _takes(
+    step: PlannedStep, start: float, pauses: Pauses, ends: Mapping[str, float]
+) -> tuple[float, str | None]:
+    """Seconds a step takes that starts then, and the step whose end its wait goes by."""
+    if step.skipped is not None:
+        return 0.0, None
+    pause = pauses.get(step.id)
+    if pause is None:
+        return step.estimate, None
+    if pause.until is not None:
+        return max(0.0, pause.until - start), None
+    if pause.of is None:
+        return pause.seconds, None
+    gone = start - ends[pause.of]
+    return max(0.0, pause.seconds - gone), pause.of if gone < pause.seconds else None
 
 
 def budget_estimates(plan: Plan, timeline: Timeline) -> dict[str, float | None]:

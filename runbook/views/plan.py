@@ -121,7 +121,7 @@ class _PlanView:
                 str(number),
                 self._marks(slot, step.id in beside),
                 "" if skipped else self._start(slot),
-                "" if skipped else format_duration(step.estimate),
+                "" if skipped else self._takes(step),
                 self._body(step),
             )
         return table
@@ -138,6 +138,10 @@ class _PlanView:
         seconds = slot.start - (self._timeline.origin if base is None else base)
         sign = "-" if seconds < 0 else "+"
         return f"T{sign}{format_duration(float(round(abs(seconds)))).replace(' ', '')}"
+
+    def _takes(self, step: PlannedStep) -> str:
+        about = "~" if step.id in self._timeline.guessed else ""
+        return about + format_duration(self._timeline.slots[step.id].takes)
 
     def _body(self, step: PlannedStep) -> Group:
         body = Text(overflow="fold")
@@ -257,6 +261,8 @@ def plan_json(
             "too_late_back": list(timeline.too_late_back),
             "no_way_back": list(timeline.no_way_back),
             "before_window": list(timeline.early),
+            "guessed": list(timeline.guessed),
+            "guessed_back": list(timeline.guessed_back),
         },
         "budgets": [
             {"name": budget.name, "limit": budget.limit, "estimate": estimate}
@@ -279,7 +285,7 @@ def _step_json(
         "critical": slot.critical,
         "start": slot.start,
         "end": slot.end,
-        "estimate": step.estimate,
+        "estimate": slot.takes,
         "back_out": slot.back_out,
         "hosts": [node.host for node in step.nodes if node.host],
         "batch": step.batch,

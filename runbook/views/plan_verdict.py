@@ -23,6 +23,7 @@ def verdict_lines(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
     yield f"Critical path: {' → '.join(shown)}", ""
     yield from _window(plan, timeline)
     yield from _way_back(plan, timeline)
+    yield from _guesses(plan, timeline)
     for budget, estimate in zip(
         plan.budgets, budget_estimates(plan, timeline).values(), strict=True
     ):
@@ -56,7 +57,9 @@ def _window(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
         return
     end = day_and_time(timeline.end, plan_zone(plan))
     if margin >= 0:
-        yield f"It ends at {end}, {format_duration(margin)} before the window closes.", "green"
+        unsure, style = _unsure(bool(timeline.guessed))
+        left = format_duration(margin)
+        yield f"It ends at {end}, {left} before the window closes{unsure}.", style
     else:
         yield (
             f"It does NOT fit the window: it ends at {end}, "
@@ -75,10 +78,11 @@ def _way_back(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
     if late:
         yield late_words(timeline), "bold red"
     elif timeline.window_end is not None:
+        unsure, style = _unsure(bool(timeline.guessed or timeline.guessed_back))
         yield (
             f"Going back takes up to {longest} and fits the window from every step"
-            f"{' before ' + gone[0] if gone else ''}."
-        ), "green"
+            f"{' before ' + gone[0] if gone else ''}{unsure}."
+        ), style
     else:
         yield f"Going back takes up to {longest}.", ""
     if gone:
@@ -89,6 +93,29 @@ def late_words(timeline: Timeline) -> str:
     """After which steps going back would end outside the window."""
     return (f"Going back takes up to {format_duration(timeline.longest_back_out)}; after "
             f"{_some(timeline.too_late_back)} it would end outside the window.")
+
+
+def _unsure(guessed: bool) -> tuple[str, str]:
+    """What is added to a promise, and its style."""
+    return (", IF the guess below is right", "bold yellow") if guessed else ("", "green")
+
+
+def _guesses(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
+    if timeline.guessed:
+        guesses = tuple(
+            f"{name} ({format_duration(plan.by_id[name].estimate)})" for name in timeline.guessed
+        )
+        yield (
+            f"A guess is how long is waited by {_some(guesses)}: what is waited for is not known "
+            "offline. A `file:` of the zone tells its TTLs; else say the longest that may come as "
+            "the step's `estimate:`."
+        ), "yellow"
+    if timeline.guessed_back:
+        yield (
+            f"A guess is how long is waited on the way back by {_some(timeline.guessed_back)}: "
+            "with which TTLs answers will have been given is not known offline. A `file:` of the "
+            "zone tells them."
+        ), "yellow"
 
 
 def _some(names: tuple[str, ...]) -> str:

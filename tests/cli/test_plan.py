@@ -89,6 +89,42 @@ def test_faults_come_with_their_place_and_the_codes_of_bad_input(tmp_path: Path)
     assert "nothing was touched" in done.stderr
 
 
+DRAINED = """\
+runbook: drained
+window: {start: 2009-09-12 01:00, timezone: America/New_York, duration: 1h}
+zones: {shop.example: {servers: [192.0.2.53]%s}}
+steps:
+  - {id: ttl, kind: dns.ttl, with: {zone: shop.example, points_at: 198.51.100.10, ttl: 60}}
+  - {id: stays, kind: dns.wait_back, with: {zone: shop.example, points_at: 203.0.113.10}}
+  - {id: lowered, kind: dns.wait_ttl, with: {of: ttl}}
+  - id: flip
+    kind: dns.flip
+    not_before: window.start
+    with: {zone: shop.example, from: 198.51.100.10, to: 203.0.113.10}
+"""
+
+
+def test_it_promises_no_window_that_the_old_ttl_does_not_fit(tmp_path: Path) -> None:
+    """As ``rehearse --level simulate`` reckons: the old TTL is in the zone file."""
+    text = DRAINED % ", file: shop.zone"
+    done = _plan(tmp_path, text=text)
+    assert "1h lowered" in " ".join(done.stdout.split()), done.stdout
+    assert "does NOT fit the window" in done.stdout and "uess" not in done.stdout
+    early = _plan(tmp_path, text=text.replace("ttl, kind", "ttl, at: window.start - 2h, kind"))
+    flat = " ".join(early.stdout.split())
+    assert "59m 57s before the window closes." in flat, "it began to wait early"
+    data = json.loads(_plan(tmp_path, "--json", text=text).stdout)
+    assert data["steps"][2]["estimate"] == 3604 and data["fit"]["margin"] < 0
+
+
+def test_a_wait_that_is_not_known_is_called_a_guess(tmp_path: Path) -> None:
+    flat = " ".join(_plan(tmp_path, text=DRAINED % "").stdout.split())
+    for part in ("~1m lowered", "closes, IF the guess below is right.",
+                 "how long is waited by lowered (1m):", "on the way back by stays:",
+                 "A `file:` of the zone tells"):
+        assert part in flat, flat
+
+
 def test_a_variable_can_be_set(tmp_path: Path) -> None:
     done = _plan(tmp_path, "--var", "count=2")
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from runbook.model.actions import ChangeRecordSet
 from runbook.model.dns import Change, RRset
 from runbook.model.plan import Node, Plan, PlannedStep
 from runbook.model.runbook import Window
-from runbook.planning.back_waits import back_waits, waited
+from runbook.planning.back_waits import back_waits, guessed_back_waits, waited
 from runbook.planning.timeline import build_timeline
 from tests.views.story import START, Story
 
@@ -62,6 +62,13 @@ def test_after_a_flip_it_is_the_low_ttl_and_after_a_restored_one_the_high(
 def test_what_never_led_to_the_new_side_is_not_waited_for() -> None:
     elsewhere = back_waits(moved(stays="192.0.2.77"), KINDS, {"lower": LOWERED, "flip": FLIPPED})
     assert elsewhere == {"stays": {"flip": 0.0, "restore": 0.0}}
+
+
+def test_it_is_told_where_that_is_a_guess() -> None:
+    changes = {"lower": LOWERED, "flip": FLIPPED}
+    assert guessed_back_waits(moved(), KINDS, {"lower": LOWERED}) == {"stays"}, "the flip's TTL"
+    assert guessed_back_waits(moved(), KINDS, {}) == {"stays"}
+    assert guessed_back_waits(moved(), KINDS, changes) == frozenset()
 
 
 def test_only_what_has_begun_counts() -> None:

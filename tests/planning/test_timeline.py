@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook.model.runbook import Budget, Window
+from runbook.planning.pauses import KnownPause
 from runbook.planning.timeline import budget_estimates, build_timeline
 from tests.planning.builders import WINDOW, Book
 
@@ -89,3 +90,20 @@ def test_budgets_are_estimated_over_steps_and_calls() -> None:
 def test_an_empty_plan_has_an_empty_timeline() -> None:
     line = build_timeline(Book().plan())
     assert (line.total, line.critical_path, line.levels, line.longest_back_out) == (0, (), (), 0)
+
+
+def test_what_is_waited_for_caches_counts_from_the_step_that_changed_the_records() -> None:
+    plan = Book(window=WINDOW).step("flip").step("work", estimate=100.0).step("drained").plan()
+    line = build_timeline(plan, pauses={"drained": KnownPause(905.0, of="flip")})
+    assert line.slots["drained"].takes == 905 - 100, "the work went by meanwhile"
+    assert line.total == 10 + 905
+    assert line.critical_path == ("flip", "drained")
+    gone = build_timeline(plan, pauses={"drained": KnownPause(65.0, of="flip")})
+    assert (gone.slots["drained"].takes, gone.total) == (0, 110)
+
+
+def test_a_wait_that_nobody_can_tell_is_as_long_as_guessed() -> None:
+    plan = Book(window=WINDOW).step("a").step("b", estimate=60.0).plan()
+    line = build_timeline(plan, pauses={"b": None}, guessed_back=("a",))
+    assert (line.total, line.guessed, line.guessed_back) == (70, ("b",), ("a",))
+    assert build_timeline(plan, pauses={"b": KnownPause(until=WINDOW.start + 30)}).total == 30

@@ -24,10 +24,10 @@ from runbook.engine.simulate.takes import (
 )
 from runbook.model.dns import Change
 from runbook.model.kind import Kind
-from runbook.model.observation import Pause
 from runbook.model.plan import Plan, PlannedStep
 from runbook.model.runbook import REAL_LEVELS, Retry
 from runbook.planning.back_waits import back_waits
+from runbook.planning.pauses import KnownPause, pauses
 
 _HANDOVER = 0.01
 """Seconds the engine takes from one step to the next, mostly; no measurement of a step holds it."""
@@ -133,6 +133,7 @@ class _Laying:
         self._origin = origin
         self._failures = failures
         self._changes = changes
+        self._pauses = pauses(plan, kinds, changes)
         self._differences, self._pace = self._learn()
         self._counts: dict[str, int] = {}
         self._conditions: list[tuple[str, float]] = []
@@ -188,13 +189,11 @@ class _Laying:
         self, step: PlannedStep, after: tuple[int, ...], place: Mapping[str, int]
     ) -> Work:
         kind = self._kinds[step.kind]
-        pause = self._pause(step, kind)
-        ttl = self._ttl(pause) if pause is not None else None
+        pause = self._pauses.get(step.id)
         lag = None
-        if pause is not None and pause.of is not None and ttl is not None and pause.of in place:
-            lag = Lag(place[pause.of], pause.seconds + ttl)
-        waits = lag is not None or (pause is not None and pause.of is None)
-        takes, alike = self._takes(step, kind, pause if waits else None)
+        if pause is not None and pause.of is not None:
+            lag = Lag(place[pause.of], pause.seconds)
+        takes, alike = self._takes(step, kind, pause)
         undo = self._undo(step, kind, takes)
         moments = [m - self._origin for m in (step.at, step.not_before) if m is not None]
         self._counts[takes[0].basis] = self._counts.get(takes[0].basis, 0) + 1
@@ -209,7 +208,7 @@ class _Laying:
             until=-float("inf") if pause is None or pause.until is None
             else pause.until - self._origin,
             lag=lag,
-            takes_slot=not (waits or kind.asks),
+            takes_slot=pause is None and not kind.asks,
             chance=self._chance(step),
             failure=self._failures.get(step.id, 0.0),
             retry=step.retry,
@@ -238,22 +237,8 @@ class _Laying:
             steps[place[name]] = replace(steps[place[name]], back_waits=waits)
         return tuple(steps)
 
-    def _pause(self, step: PlannedStep, kind: type[Kind]) -> Pause | None:
-        node = step.nodes[0]
-        if node.late or kind.pause is Kind.pause:
-            return None
-        return kind.model_validate(node.args).pause()
-
-    def _ttl(self, pause: Pause) -> float | None:
-        """The greatest TTL that caches may hold what was there before the step ``of`` with."""
-        told = [
-            one.before.ttl for one in self._changes.get(pause.of or "", ())
-            if one.before is not None
-        ]
-        return float(max(told)) if told else None
-
     def _takes(
-        self, step: PlannedStep, kind: type[Kind], pause: Pause | None
+        self, step: PlannedStep, kind: type[Kind], pause: KnownPause | None
     ) -> tuple[tuple[Takes, ...], bool]:
         """One entry a node, and whether all of them are one."""
         count = len(step.nodes)
@@ -348,6 +333,10 @@ class _Laying:
                 f"{self._counts['people']} questions to people: nine answers in ten between a "
                 "third and three times the estimate"
             )
+        told += [
+            f"how long `{name}` waits is a guess: what it waits for is not known offline"
+            for name, pause in self._pauses.items() if pause is None
+        ]
         told += [
             f"the condition of `{name}` holds" + (
                 ": it was never met" if chance == 1 else
