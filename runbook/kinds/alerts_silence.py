@@ -45,6 +45,9 @@ class _Alertmanager(Kind):
         description="Host of the inventory to ask from. Not given: the controller.",
     )
 
+    def named_hosts(self) -> tuple[str, ...]:
+        return () if self.via is None else (self.via,)
+
     def _silences(self, reads: Reads, matchers: tuple[str, ...]) -> list[dict[str, Any]]:
         """Silences that are in force or to come, with these matchers among theirs.
 

@@ -146,6 +146,9 @@ class CapacityCheck(CheckKind):
         default=None, description="Host of the inventory to ask for certificates from."
     )
 
+    def named_hosts(self) -> tuple[str, ...]:
+        return tuple(one for one in (self.like, self.via) if one is not None)
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         rest = {"like", "via", "certificate_left"}

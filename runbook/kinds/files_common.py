@@ -112,6 +112,9 @@ class TreesKind(Kind):
         """Whether options may leave out what differs: only where nothing is proven by it."""
         return False
 
+    def named_hosts(self) -> tuple[str, ...]:
+        return tuple(one for one in (self.source_host, self.to) if one is not None)
+
     def preview(self) -> tuple[str, ...]:
         source = f"{self.source_host}:{self.source}" if self.source_host else self.source
         target = f"{self.to}:{self.destination}" if self.to else self.destination

@@ -86,6 +86,9 @@ class HttpCheck(CheckKind):
         default=True, description="Refuse a certificate that is not valid for the name."
     )
 
+    def named_hosts(self) -> tuple[str, ...]:
+        return self.via
+
     def observe(self, reads: Reads) -> Observation:
         samples = [
             self._ask(reads, via) for _ in range(self.samples) for via in self.via or (None,)

@@ -101,6 +101,9 @@ class NginxMaintenance(Kind):
     timeout: Duration = Field(default=10.0, description="For one whole request.")
     program: Plain = Field(default="nginx", description="The program, where it is not on PATH.")
 
+    def named_hosts(self) -> tuple[str, ...]:
+        return self.via
+
     def observe(self, reads: Reads) -> Observation:
         found = observe_file(reads, self.flag)
         done = reads.here.query(f"{shlex.quote(self.program)} -T")

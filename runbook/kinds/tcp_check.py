@@ -38,6 +38,9 @@ class TcpCheck(CheckKind):
     )
     timeout: Duration = Field(default=5.0, description="For one attempt.")
 
+    def named_hosts(self) -> tuple[str, ...]:
+        return self.via
+
     def observe(self, reads: Reads) -> Observation:
         found = {
             via or "": reads.net.tcp(self.host, self.port, timeout=self.timeout, via=via)

@@ -164,6 +164,11 @@ class Kind(BaseModel):
         """Names of the zones it works with; planning checks that they are declared."""
         return ()
 
+    def named_hosts(self) -> tuple[str, ...]:
+        """Names of the hosts that its keys name, beside the one it is on; planning checks that
+        they are in the inventory."""
+        return ()
+
     def databases(self) -> tuple[str, ...]:
         """Names of the databases it works with; planning checks that they are declared."""
         return ()

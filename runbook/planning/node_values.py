@@ -189,6 +189,9 @@ class NodeValues:
                 self._files.add(path)
             except ValueError as fault:
                 self._problems.add(str(fault), where(_place_of(path, args)), unit.scope.trail)
+        for name in made.named_hosts():
+            if not is_template(name):
+                self._check_host(name, where(_place_of(name, args)))
         for name in made.databases():
             if name not in self._databases:
                 self._problems.add(
@@ -204,6 +207,14 @@ class NodeValues:
         for name in weighted:
             self._check_weights(name, where(_place_of(name, args)))
         return self._references.complete(unit, kind, made, args, where)
+
+    def _check_host(self, name: str, at: Position) -> None:
+        if self._inventory.get(name) is None:
+            self._problems.add(
+                f"there is no host {name!r} in the inventory", at,
+                did_you_mean(name, (one.name for one in self._inventory.hosts))
+                or "declare it under `hosts:` of the inventory",
+            )
 
     def _check_weights(self, name: str, at: Position) -> None:
         zone = self._zones.get(zone_name(name))
@@ -232,14 +243,17 @@ class NodeValues:
         on = spec.host
         if is_template(on):
             on = str(made.pop("host"))
-        if on is not None and self._inventory.get(on) is None:
-            self._problems.add(
-                f"there is no host {on!r} in the inventory",
-                self._unit.step.position(*part.key, "host"),
-            )
+        if on is not None:
+            self._check_host(on, self._unit.step.position(*part.key, "host"))
         args = self._valid(self._kinds[spec.kind], made, part, self._where(part.key, spec))
         return Check(kind=spec.kind, args=args, late=part.facts.late, host=on, poll=spec.poll)
 
 
 def _place_of(text: str, args: Mapping[str, Any]) -> ValuePath:
-    return next(((key,) for key, value in args.items() if value == text), ())
+    """The argument that is this text, or has it in its list."""
+    for key, value in args.items():
+        if value == text:
+            return (key,)
+        if isinstance(value, list) and text in value:
+            return (key, value.index(text))
+    return ()
