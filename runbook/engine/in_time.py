@@ -7,7 +7,6 @@ have to begin at the latest? The arithmetic is pure; :func:`may_start` asks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -183,50 +182,60 @@ def may_start(ctx: RunContext, step: PlannedStep) -> str:
     too late for the way back. Raises Stopping, and LeftOut when the node that asked was left
     out."""
     state, plan = ctx.state, ctx.plan
-    if far_from(state, ctx.now(), ctx.reckoning):
-        return ""
-    found = outlook(state, step, ctx.now(), ctx.reckoning)
-    if found is None or plan.window is None or found.over <= 0:
-        return ""
-    if found.back_at + found.safety <= (state.accepted_until or 0.0):
-        return ""
-    worst = latest_back(state, found.now, ctx.reckoning)
-    slip = _SLIP * plan.window.duration
-    until = max(worst, found.back_at + found.safety) + slip
-    record: dict[str, Any] = {
+    while True:
+        # Once more after a yes: time has passed meanwhile, and it may not hold any more.
+        if far_from(state, ctx.now(), ctx.reckoning):
+            return ""
+        found = outlook(state, step, ctx.now(), ctx.reckoning)
+        if found is None or plan.window is None or found.over <= 0:
+            return ""
+        if found.back_at + found.safety <= (state.accepted_until or 0.0):
+            return ""
+        worst = latest_back(state, found.now, ctx.reckoning)
+        slip = _SLIP * plan.window.duration
+        until = max(worst, found.back_at + found.safety) + slip
+        if not acts(plan, state.level):
+            if not any(late.step == step.id for late in state.lateness):
+                ctx.append(Draft("late", data={**_record(found, until), "action": "shown"}))
+            return ""
+        ctx.append(Draft("late", data={**_record(found, until), "action": "ask"}))
+        why = _ask(ctx, step, found, until)
+        if why:
+            return why
+
+
+def _record(found: Outlook, until: float) -> dict[str, Any]:
+    """The arithmetic as the journal keeps it."""
+    return {
         key: one for key, one in asdict(found).items() if key not in {"now", "window_end"}
     } | {"back_at": found.back_at, "over": found.over, "until": until}
-    if not acts(plan, state.level):
-        if not any(late.step == step.id for late in state.lateness):
-            ctx.append(Draft("late", data={**record, "action": "shown"}))
-        return ""
-    ctx.append(Draft("late", data={**record, "action": "ask"}))
-    return _ask(ctx, step, found, record)
 
 
-def _ask(ctx: RunContext, step: PlannedStep, found: Outlook, record: Mapping[str, Any]) -> str:
+def _ask(ctx: RunContext, step: PlannedStep, found: Outlook, until: float) -> str:
+    """Empty once people have accepted it; what they accepted is journaled as it stands by then."""
     zone = ctx.plan.window.timezone if ctx.plan.window else "UTC"
     node = next((n.id for n in step.nodes if ctx.status(n.id).state not in FINISHED), None)
     if node is None:
         raise LeftOut
-    until = time_at(float(record["until"]), zone)
+    before = ctx.state.accepted_until
+    over = "" if before is None else f"What was accepted held until {time_at(before, zone)}. "
     question = (
-        f"{step.id} is refused: after it, going back would end outside the window. "
+        f"{step.id} is refused: after it, going back would end outside the window. {over}"
         f"{found.arithmetic(zone)}. To start it nevertheless, accept by name, with a reason; "
-        f"that holds for as long as everything could be back by {until}"
+        f"that holds for as long as everything could be back by {time_at(until, zone)}"
     )
     result = ask_people(ctx, node, "do", ctx.status(node).attempt,
                         AskOperator(question=question, reason=True))
     said = next(d for d in reversed(ctx.state.decisions)
                 if d.node == node and d.verb in {"approve", "reject"})
-    action = "accepted" if result.ok else "refused"
+    now = outlook(ctx.state, step, ctx.now(), ctx.reckoning) or found
     ctx.append(Draft("late", data={
-        **record, "action": action, "who": said.who, "why": reason_of(said)}))
+        **_record(now, until), "action": "accepted" if result.ok else "refused", "who": said.who,
+        "why": reason_of(said)}))
     if result.ok:
         return ""
     return (f"{step.id} was not started: going back would have ended outside the window "
             f"({result.detail})")
-
 
 
 def clock_data(state: RunState, now: float, reckoning: Reckoning) -> dict[str, Any]:

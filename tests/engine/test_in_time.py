@@ -267,6 +267,29 @@ def test_a_named_person_accepts_it_with_a_reason(tmp_path: Path) -> None:
     assert not lab.state.breaches, "what was accepted is no breach"
 
 
+def test_a_yes_that_comes_too_late_for_what_it_is_about_is_asked_for_again(tmp_path: Path) -> None:
+    lab = InLab(tmp_path, _plan(*LATE, window=95.0), {"a": "0", "b": "0"})
+
+    class Slow(Answers):
+        """Thinks about the first question for longer than an answer to it would hold."""
+
+        def on_event(self, event: Event, state: RunState) -> None:
+            if event.kind == "ask" and not self.asked:
+                self.lab.clock.wait(self.lab.clock.now() + 600.0)
+            super().on_event(event, state)
+
+    watcher = Slow(lab, "approve", why="the lead says so")
+    driven = lab.drive(observer=watcher, level="live")
+    assert driven is not None and driven.exit_code is ExitCode.OK
+    assert [late.action for late in lab.state.lateness] == ["ask", "accepted", "ask", "accepted"]
+    first, stale, _, last = lab.state.lateness
+    assert stale.over == first.over + 600.0, "as it stood when it was accepted"
+    assert stale.back_at + stale.safety > stale.until
+    assert last.back_at + last.safety <= last.until
+    assert "What was accepted held until" in watcher.asked[1]
+    assert "What was accepted" not in watcher.asked[0]
+
+
 def test_a_yes_without_a_reason_is_none(tmp_path: Path) -> None:
     lab = InLab(tmp_path, _plan(*LATE, window=95.0), {})
 
