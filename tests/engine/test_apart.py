@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runbook.engine.apart import Apart, compare, refuse_touching
-from runbook.errors import Errored, Refused
+from runbook.errors import Errored, InvalidInput, Refused
 from runbook.kinds import registry
 from runbook.loading import ForStaging, load_runbook
 from runbook.model.dns import Zone
@@ -265,7 +265,9 @@ def test_a_url_that_leads_into_production_from_here(tmp_path: Path) -> None:
                     "192.0.2.1, which is production's east-web")
     # Asked from a machine of staging, it leads where staging's resolver says.
     assert compared(tmp_path, (', health: "http://stage.shop.example/health"}', "}"),
-                    ('url: "{{ health }}"', 'url: "{{ health }}", via: stage-1')).touching == ()
+                    ('url: "{{ health }}"', 'url: "{{ health }}", via: "{{ seen_from }}"'),
+                    ("vars: {new: 192", "vars: {seen_from: east-web, new: 192"),
+                    ("vars: {new: 198", "vars: {seen_from: stage-1, new: 198")).touching == ()
 
 
 def test_a_server_that_is_asked_by_its_name(tmp_path: Path) -> None:
@@ -283,9 +285,12 @@ def test_a_probe_of_a_budget_asks_too(tmp_path: Path) -> None:
 
 
 def test_a_host_of_production_that_a_step_names(tmp_path: Path) -> None:
-    said = touching(tmp_path, ('url: "{{ health }}"', 'url: "{{ health }}", via: west-web'))
-    assert said == ("step ok (book.yml:21) names west-web, a host of production that staging does "
-                    "not have (192.0.2.2)")
+    said = touching(tmp_path, ("to {{ new }}", "west-web"))
+    assert said == ("step note (book.yml:20) names west-web, a host of production that staging "
+                    "does not have (192.0.2.2)")
+    # A key that names a host has to name one of staging's.
+    with pytest.raises(InvalidInput):
+        compared(tmp_path, ('url: "{{ health }}"', 'url: "{{ health }}", via: west-web'))
 
 
 def test_addresses_in_every_text_of_a_step(tmp_path: Path) -> None:
