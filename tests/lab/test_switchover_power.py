@@ -89,7 +89,7 @@ def _redis_primary(lab: Lab, host: str) -> bool | None:
 BOOT = "/etc/runbook-lab/boot.d/database"
 ENGINES = (
     Engine(
-        "postgres", ("freeze", "fence", "promote", "thaw", "rejoin"),
+        "postgres", ("freeze", "fence", "promote", "thaw", "rejoin", "ready"),
         lambda _: {BOOT: postgres.boot()},
         postgres.make_pair, postgres.databases, postgres.PostgresWriter, postgres.ids,
         _postgres_primary,
