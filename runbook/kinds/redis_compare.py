@@ -242,11 +242,13 @@ class RedisCompare(ComparisonKind):
         return KeyWalk(left, right, found, exclude=self.exclude, size=self.chunk)
 
     def standing(self, left: DatabaseReads, right: DatabaseReads) -> Standing:
+        # In this order: what a frozen primary has is all that it will have.
+        refuses = frozen(demand_of(left))
         first, second = both(left, right)
         if (first["role"], second["role"]) != ("primary", "replica"):
             return Standing(why=f"{self.primary} is {first['role']}, {self.replica} is "
                             f"{second['role']}: a replica is compared with its primary")
-        if not frozen(demand_of(left)):
+        if not refuses:
             return Standing(why=f"{self.primary} takes writes: it has to be frozen first, with "
                             "redis.freeze")
         if second["offset"] < 0:

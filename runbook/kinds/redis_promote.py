@@ -139,10 +139,12 @@ class RedisPromote(Kind):
         if self.persist:
             refuse_without_file(new)
             refuse_without_file(old)
+        # Whether it is frozen first: what it has by then is all that it will have.
+        demanded = demand_of(old)
         other, one = both(old, new)
         evidence: dict[str, Any] = {
             "database": packed(new.database), "old": packed(old.database),
-            "demand": demand_of(new), "old_demand": demand_of(old), "replica": one,
+            "demand": demand_of(new), "old_demand": demanded, "replica": one,
             "primary": other, "run": run_of(reads),
             "switch": one["role"] == "replica" and present(reads, old.database, run_of(reads)),
         }

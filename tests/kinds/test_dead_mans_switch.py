@@ -32,10 +32,10 @@ class Machine:
         return self.run(command.script, **command.env)
 
     def arm(self, thaw: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.do(arm(EAST, "run", 1, thaw, env))
+        return self.do(arm(EAST, "run", 60, thaw, env))
 
     def beat(self, **env: str) -> str:
-        return self.run(heartbeat(EAST, "run", 1, env).command, **env).stdout
+        return self.run(heartbeat(EAST, "run", 60, env).command, **env).stdout
 
     @property
     def spool(self) -> Path:
@@ -83,6 +83,8 @@ def test_a_sign_of_life_starts_a_watcher_that_is_gone(machine: Machine) -> None:
     until(lambda: len(machine.watchers()) == 1, 5)
     assert machine.watchers() != [watcher]
     assert machine.beat(LOGIN="right") == ""
+    # And then nobody gives one any more, for long.
+    os.utime(machine.spool / "alive", (0, 0))
     until(thawed.exists, 5)
     # It fired; so nobody may promote another server now, and no sign of life starts it again.
     assert machine.do(disarm(EAST, "run")).returncode == 17
