@@ -23,6 +23,7 @@ from runbook.kinds.redis_freeze import RedisFreeze, RedisThaw
 from runbook.kinds.redis_promote import RedisCatchUp, RedisPromote
 from runbook.kinds.redis_rejoin import RedisRejoin
 from runbook.model.database import QueryResult
+from runbook.model.need import Need
 from tests.kinds.redis_world import Trio, World, trio
 from tests.transports.database.servers import PASSWORD, find
 from tests.transports.ssh_lab import until
@@ -275,6 +276,21 @@ def test_the_way_back_waits_for_the_old_side_and_for_no_other_replica(three: Tri
         assert east.dbsize() == 50
         world.perform(FREEZE.undo(frozen))
         assert east.set("again", 1)
+
+
+def test_a_probe_warns_where_the_way_back_could_not_ask(three: Trio, world: World) -> None:
+    three.follow("west", "east")
+
+    def way_back() -> Need:
+        [found] = [need for need in PROMOTE.needs(world, None) if "way back" in need.what]
+        assert not found.grave
+        return found
+
+    assert way_back().ok
+    world.here.password = "another"
+    found = way_back()
+    assert found.ok is False
+    assert "WRONGPASS" in found.seen
 
 
 def test_a_rejoined_side_can_take_over_in_an_emergency(three: Trio, world: World) -> None:
