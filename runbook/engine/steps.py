@@ -105,7 +105,7 @@ def _soak(ctx: RunContext, step: PlannedStep, nodes: Sequence[Node], left: set[s
     controller did it. Nodes that never acted have nothing to show, and nothing waits for them."""
     acted = [ctx.status(n.id) for n in step.nodes if n.id not in left]
     ends = [status.ended_at for status in acted if status.ended_at is not None
-            and (status.intended or status.state is not NodeState.SKIPPED)]
+            and (status.begun or status.state is not NodeState.SKIPPED)]
     begun = any(ctx.status(name).begun for name in left)
     if step.soak and ends and not begun:
         wait_for(ctx, step.id, max(ends) + step.soak,
