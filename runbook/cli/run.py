@@ -25,12 +25,18 @@ def command(
             help="Run inside a sandbox: the endpoints file of one that is up.",
         ),
     ] = "",
+    another: Annotated[
+        bool,
+        typer.Option("--another", help="Start although an earlier live run of this runbook is not "
+                     "finished; what that one did is done a second time."),
+    ] = False,
     plain: Plain = False,
     state: State = None,
 ) -> None:
     from runbook.cli import wiring
     from runbook.cli.plan import looked_ahead
     from runbook.cli.session import finish, shown, start
+    from runbook.engine.another import check_no_other
     from runbook.engine.begin import check_policy
     from runbook.errors import Refused
     from runbook.planning import without
@@ -39,6 +45,8 @@ def command(
     plan = without(wiring.load_plan(file, var or []), leave_out or [])
     store = wiring.open_state(state)
     if not world:
+        if not another:
+            check_no_other(store, plan)
         for warning in check_policy(plan, store.rehearsals(), now=wiring.real_clock().now()):
             typer.echo(f"warning: {warning}", err=True)
         if not yes and not sys.stdin.isatty():
@@ -49,6 +57,8 @@ def command(
             timeline, _ = looked_ahead(plan, begun=now)
             if not typer.confirm(question(plan, timeline, now=now)):
                 raise Refused("not started; nothing was touched")
+            if not another:
+                check_no_other(store, plan)
     run_id, driven = start(
         plan, store, level="sandbox" if world else "live", endpoints_file=world, show=shown(plain)
     )

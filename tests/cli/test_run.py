@@ -17,7 +17,7 @@ from runbook.journal import Store, open_store
 from runbook.model.folding import fold
 from runbook.model.runstate import RunState
 from runbook.model.state import NodeState, RunPhase
-from tests.cli.running import command, environment, runbook
+from tests.cli.running import InProcess, command, environment, runbook
 
 
 class Place:
@@ -391,3 +391,27 @@ steps:
     held = runbook(tmp_path, "run", "book.yml", "--yes", code=20)
     assert "a NUL byte cannot be given to a shell" in held.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_does_not_start_while_the_first_is_not_finished(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A lost terminal, and `run` typed in place of `resume`."""
+    place.write(LONG)
+    child = place.run()
+    place.until((tmp_path / "ledger").exists, child)
+    run = place.state.run_id
+    here = InProcess(tmp_path, monkeypatch, capsys)
+    busy = here("run", "book.yml", "--yes", code=11)
+    assert f"run {run} of {place.state.plan.runbook} is at work: ada on " in busy
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    lost = here("run", "book.yml", "--yes", code=11)
+    assert "is running, and what it has changed so far stands" in lost
+    assert f"`runbook resume {run}`" in lost
+    assert f"`runbook rollback {run}`" in lost
+    assert [one.run_id for one in place.store.runs()] == [run]
+    (tmp_path / "go").touch()
+    here("run", "book.yml", "--yes", "--another")
+    assert len(place.store.runs()) == 2
