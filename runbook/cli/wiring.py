@@ -40,9 +40,13 @@ def open_state(option: Path | None, *, must_exist: bool = False) -> Store:
     from runbook.journal import open_store
 
     directory = state_dir(option)
-    if must_exist and not (directory / "journal.db").exists():
+    try:
+        missing, why = must_exist and not (directory / "journal.db").exists(), ""
+    except OSError as fault:
+        missing, why = True, f" ({fault.strerror})"
+    if missing:
         raise NotFound(
-            f"there is no state folder at {directory}",
+            f"there is no state folder at {directory}{why}",
             hint="go to the folder the run was started in, or name its state with --state",
         )
     return open_store(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -11,15 +12,22 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from runbook.errors import HeldByOther
+from runbook.errors import HeldByOther, JournalFault
 
 
 class RunLock:
-    """An exclusive flock(2) on a file. Raises HeldByOther, naming the holder."""
+    """An exclusive flock(2) on a file. Raises HeldByOther, naming the holder, and JournalFault
+    where there can be no such file."""
 
     def __init__(self, path: Path, run_id: str, holder: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as fault:
+            raise JournalFault(
+                f"run {run_id} cannot be taken: {path}: {fault.strerror}",
+                hint="nothing was changed; check the rights of the state folder",
+            ) from fault
         if not _exclusive(self._fd):
             text = os.pread(self._fd, 4096, 0).decode(errors="replace")
             os.close(self._fd)
@@ -73,11 +81,13 @@ def _exclusive(fd: int) -> bool:
 
 
 def holder_of(path: Path) -> str | None:
-    """Who holds the lock now, or None when nobody does."""
+    """Who holds the lock now, or None when nobody does. Never raises: one run whose lock cannot
+    be looked at is no reason to hide all others."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    except OSError as fault:
+        cannot_be = fault.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+        return None if cannot_be else f"somebody unknown ({fault.strerror})"
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -72,11 +72,12 @@ class Rehearsal:
 
 
 class Store:
-    """All runs of one state folder. Safe to open from many processes."""
+    """All runs of one state folder. Safe to open from many processes. Raises JournalFault where
+    there can be no such folder."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(directory, mode=0o700)
         self._db = connect(directory / "journal.db")
         self._mutex = threading.Lock()
 
@@ -89,10 +90,13 @@ class Store:
         return self.directory / "runs" / run_id
 
     def create(self, plan: Plan, *, who: str, now: float, level: str = "live") -> str:
-        """Pin a plan under a new run id, unique beyond this folder, and return the id."""
+        """Pin a plan under a new run id, unique beyond this folder, and return the id. Raises
+        JournalFault."""
         alphabet = "abcdefghjkmnpqrstvwxyz23456789"
         suffix = "".join(random_source.choice(alphabet) for _ in range(6))
         run_id = f"{plan.runbook}-{suffix}"
+        # First: a run that is in the journal and can have no folder could never be taken up.
+        _make_folder(self.run_directory(run_id))
         with self._write() as db:
             db.execute(
                 "INSERT INTO run VALUES (?,?,?,?,?,?,?)",
@@ -418,6 +422,16 @@ class Lease:
 
     def release(self) -> None:
         self._lock.release()
+
+
+def _make_folder(path: Path, mode: int = 0o777) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as fault:
+        raise JournalFault(
+            f"{path} cannot be made a folder: {fault.strerror}",
+            hint="name another state folder with --state; nothing was started",
+        ) from fault
 
 
 def _check_schema(run_id: str, schema: object) -> None:

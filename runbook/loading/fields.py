@@ -19,6 +19,8 @@ Render = Callable[[str], Any]
 """Renders a scalar now. Raises TemplateFault."""
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]*")
+_LONGEST_ID = 100
+"""Characters: ids become names of files and folders, of which most systems allow 255 bytes."""
 _UNKNOWN_NAME = re.compile(r"'(\w+)' is undefined")
 
 
@@ -221,6 +223,10 @@ class Fields:
 
 def check_id(ctx: Context, path: ValuePath, what: str, value: str) -> bool:
     """Whether a text can be an id; a diagnostic when not."""
+    if len(value) > _LONGEST_ID:
+        ctx.fault(path, f"{what} of {len(value)} characters: {_LONGEST_ID} are the most",
+                  "say the rest in `title:`")
+        return False
     if ID.fullmatch(value):
         return True
     better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -201,3 +202,36 @@ def test_a_killed_writer_leaves_a_whole_chain_and_a_free_lock(store: Store) -> N
     assert [e.data["n"] for e in events] == list(range(len(events)))
     lease.append([Draft("note", data={"n": "after"})], ts=2.0)
     assert store.events(run)[-1].data == {"n": "after"}
+
+
+def test_one_run_whose_lock_cannot_be_looked_at_does_not_hide_the_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad, denied = new_run(store), new_run(store, "long"), new_run(store, "denied")
+    opened = os.open
+    faults = {bad: errno.ENAMETOOLONG, denied: errno.EACCES}
+
+    def refusing(path: Path, *arguments: int) -> int:
+        for name, number in faults.items():
+            if name in str(path):
+                raise OSError(number, os.strerror(number))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refusing)
+    assert {one.run_id: one.held_by for one in store.runs()} == {
+        good: None, bad: None, denied: "somebody unknown (Permission denied)"}
+    with pytest.raises(JournalFault, match=f"run {denied} cannot be taken.*Permission denied"):
+        store.acquire(denied, "ada")
+
+
+def test_a_run_that_can_have_no_folder_never_gets_into_the_journal(store: Store) -> None:
+    with pytest.raises(JournalFault, match="File name too long"):
+        new_run(store, "a" * 300)
+    assert store.runs() == []
+
+
+def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("a" * 300)):
+        with pytest.raises(JournalFault, match="cannot be made a folder"):
+            open_store(bad)
