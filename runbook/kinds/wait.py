@@ -11,21 +11,27 @@ from runbook.kinds._shared import Duration
 from runbook.model.actions import Action, WaitFor
 from runbook.model.duration import format_duration
 from runbook.model.kind import Kind
+from runbook.model.moment import FIRST_YEAR, LAST_YEAR, check_moment
 from runbook.model.observation import Irreversible, Observation, Pause, Planned, Verdict
 from runbook.model.ports import Reads
+
+_LEAST = 1e9
+"""Unix seconds of September 2001: a smaller number was meant as a year, or as a duration."""
 
 
 def _moment(value: object) -> float:
     if isinstance(value, datetime):
         found = value
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _unix(value)
     else:
         text = str(value).strip()
         try:
-            return float(text)
+            seconds = float(text)
         except ValueError:
             pass
+        else:
+            return _unix(seconds)
         try:
             found = datetime.fromisoformat(text)
         except ValueError:
@@ -36,7 +42,18 @@ def _moment(value: object) -> float:
         raise ValueError(
             "the moment has no offset from UTC; write it like 2009-09-12T03:00:00-04:00"
         )
-    return found.timestamp()
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise ValueError(f"moments are of the years {FIRST_YEAR} to {LAST_YEAR}")
+    return check_moment(found.timestamp())
+
+
+def _unix(number: float) -> float:
+    if number < _LEAST:
+        raise ValueError(
+            f"{number:g} as Unix seconds is long past; write the moment like "
+            "2009-09-12T03:00:00-04:00, or a duration as `for`"
+        )
+    return float(check_moment(number))
 
 
 Moment = Annotated[
@@ -71,7 +88,7 @@ class Wait(Kind):
     )
     until: Moment | None = Field(
         default=None,
-        description="Until when: ISO 8601 with an offset from UTC, or Unix seconds.",
+        description="Until when: ISO 8601 with an offset from UTC, or Unix seconds (1e9 and more).",
     )
 
     @model_validator(mode="after")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, cast
 
 from runbook.loading.fields import Fields, describe
+from runbook.model.duration import LONGEST
 from runbook.model.runbook import OutputSpec, Poll, Retry
 
 TAKE = ("stdout", "json", "regex", "exit_code")
@@ -22,10 +24,16 @@ def read_retry(fields: Fields) -> Retry:
     )
     inner.require("times", "how many more attempts a failure is worth")
     wait = inner.duration("wait")
-    return Retry(
+    found = Retry(
         times=inner.whole("times", 0) or 0, wait=1.0 if wait is None else wait,
         backoff=inner.number("backoff", 1.0, least=1.0),
     )
+    if found.wait and found.times > 1:
+        last = math.log(found.wait) + (found.times - 1) * math.log(found.backoff)
+        if last > math.log(LONGEST):
+            fields.ctx.fault(inner.path, "the last of these attempts would wait for more than 100 "
+                             "years", "a smaller `backoff`, or fewer `times`")
+    return found
 
 
 def read_poll(fields: Fields) -> Poll | None:

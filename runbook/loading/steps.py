@@ -226,6 +226,12 @@ class StepReader:
                 fields.where("kind"), f"{kind.name} works on hosts, and `hosts` is missing",
                 "like hosts: east and web",
             )
+        elif "expect_hosts" in fields and "hosts" not in fields:
+            fields.ctx.fault_at_key(
+                fields.where("expect_hosts"),
+                "`expect_hosts` counts what `hosts` selects, and `hosts` is missing: the step "
+                "would act on the controller", "add `hosts`, or leave it out",
+            )
         if kind.scope == "controller" and "hosts" in fields:
             fields.ctx.fault_at_key(
                 fields.where("hosts"),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, available_timezones
 
 from runbook.loading.fields import Context, Fields
+from runbook.model.moment import FIRST_YEAR, LAST_YEAR, check_moment
 from runbook.model.runbook import ValuePath, Window
 from runbook.templating.values import did_you_mean
 
@@ -47,6 +48,11 @@ def read_window(ctx: Context, path: ValuePath, raw: object) -> Window | None:
         return None
     if duration is None or (name is not None and zone is None):
         return None
+    try:
+        check_moment(start + duration)
+    except ValueError as fault:
+        ctx.fault(fields.where("duration"), f"the window ends too late: {fault}")
+        return None
     return Window(start=start, duration=duration, timezone=name or "UTC", announce_in=places)
 
 
@@ -60,14 +66,16 @@ def moment(text: str, zone: ZoneInfo | None) -> float:
         raise BadMoment(f"{text!r} is not a date and time", "write it like 2009-09-12 01:00")
     try:
         naive = datetime.fromisoformat(text.strip().upper().replace(" ", "T", 1).replace(" ", ""))
+        if not FIRST_YEAR <= naive.year <= LAST_YEAR:
+            raise BadMoment(f"{text!r}: moments are of the years {FIRST_YEAR} to {LAST_YEAR}")
         if naive.tzinfo is not None:
-            return naive.timestamp()
+            return check_moment(naive.timestamp())
         if zone is None:
             raise BadMoment(
                 f"{text!r} is a local time, and `timezone` is missing",
                 "add `timezone: Europe/London`, or an offset: 2009-09-12T01:00+01:00",
             )
-        return _local(naive, zone)
+        return check_moment(_local(naive, zone))
     except (ValueError, OverflowError) as fault:
         if isinstance(fault, BadMoment):
             raise

@@ -7,6 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from runbook.model.duration import parse_duration
+from runbook.model.moment import FIRST_YEAR, LAST_YEAR, check_moment
 from runbook.model.runbook import Window
 
 _RELATIVE = re.compile(r"window\.(start|end)\s*(?:([+-])\s*(\S.*))?")
@@ -27,7 +28,7 @@ def parse_moment(text: str, window: Window | None, *, moved_by: float = 0.0) -> 
         if found[2] is None:
             return edge
         shift = parse_duration(found[3])
-        return edge + shift if found[2] == "+" else edge - shift
+        return check_moment(edge + shift if found[2] == "+" else edge - shift)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as fault:
@@ -35,6 +36,8 @@ def parse_moment(text: str, window: Window | None, *, moved_by: float = 0.0) -> 
             f"{text!r} is not a moment; write `window.start - 48h`, `window.end - 10m` "
             "or a date like 2009-09-12T01:00-04:00"
         ) from fault
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"{text!r}: moments are of the years {FIRST_YEAR} to {LAST_YEAR}")
     if moment.tzinfo is None:
         if window is None:
             raise ValueError(f"{text!r} has no UTC offset, and the runbook has no `window:`")
@@ -48,4 +51,4 @@ def parse_moment(text: str, window: Window | None, *, moved_by: float = 0.0) -> 
                 f"{text!r} happens twice in {window.timezone}: write it with its UTC offset"
             )
         moment = local
-    return moment.timestamp() + moved_by
+    return check_moment(moment.timestamp() + moved_by)

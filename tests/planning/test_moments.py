@@ -28,7 +28,10 @@ def test_moments(text: str, seconds: int) -> None:
     [
         ("tomorrow", "is not a moment"), ("window.middle", "is not a moment"),
         ("window.start - soon", "not a duration"), ("2026-03-08T02:30", "does not exist"),
-        ("2026-11-01T01:30", "happens twice"),
+        ("2026-11-01T01:30", "happens twice"), ("0001-01-01T00:00", "years 1970 to 9998"),
+        ("9999-12-31T23:59", "years 1970 to 9998"), ("1970-01-01T00:00+14:00", "years 1970"),
+        ("window.start - 40y", "not a duration"), ("window.start - 5000w", "years 1970 to 9998"),
+        ("window.start + 999999w", "100 years at the most"),
     ],
 )
 def test_faults(text: str, message: str) -> None:
