@@ -90,9 +90,14 @@ class Campaign:
             runbook=self.plan.runbook, title=self.plan.title, digest=self.plan.digest,
             level=self.stages.level, columns=tuple(dict.fromkeys(map(column_of, self.faults))),
             steps=rows(self.plan, [(p.state, p.events) for p in played], cells, self._touched),
-            cells=tuple(cells), problems=problems,
+            cells=tuple(cells), only=self._only(), problems=problems,
             real_seconds=time.monotonic() - began, back_seconds=first.cell.back_seconds,
         )
+
+    def _only(self) -> tuple[str, ...]:
+        """Those of ``steps``, in the order of the plan, where some of its steps are left out."""
+        struck = tuple(step.id for step in self.plan.steps if step.id in self.steps)
+        return struck if len(struck) < len(self.plan.steps) else ()
 
     def _learn(self, first: _Played, again: Sequence[_Played]) -> tuple[str, ...]:
         """What a move without a fault does; or why nothing can be learned from it."""

@@ -131,7 +131,8 @@ def _keep(store: Store, plan: Plan, coverage: Coverage) -> None:
     lost = [cell.lost for cell in coverage.cells if cell.lost is not None]
     record(store, plan, coverage.level, whole.run, coverage.ok, {
         "played_digest": coverage.digest,
-        "faults": list(coverage.columns), "worlds": len(coverage.cells),
+        "faults": list(coverage.columns), "at_steps": list(coverage.only),
+        "of_steps": len(coverage.steps), "worlds": len(coverage.cells),
         "undoable": list(coverage.undoable), "restored": list(coverage.restored),
         "irreversible": [row.step for row in coverage.irreversible],
         "lost": max(lost) if lost else None,

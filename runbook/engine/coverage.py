@@ -123,6 +123,8 @@ class Coverage(_Frozen):
     """The faults played, in order, without ``none``."""
     steps: tuple[StepCoverage, ...]
     cells: tuple[Cell, ...]
+    only: tuple[str, ...] = ()
+    """The steps that faults were played at, where it was not at all of them."""
     problems: tuple[str, ...] = ()
     """What is wrong with the whole, and not with one cell."""
     real_seconds: float = 0.0

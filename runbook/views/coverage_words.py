@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runbook.engine.coverage import NOTHING, Cell, Coverage, Outcome, StepCoverage, no_undo
 from runbook.model.duration import format_duration
 
@@ -18,6 +20,7 @@ WORD: dict[Outcome, str] = {
     Outcome.NOT_RESTORED: "NOT restored", Outcome.LOST: "writes lost",
     Outcome.BROKEN: "not survived", Outcome.NOT_REACHED: "not reached",
 }
+_FEW = 4
 WHOLE_RUN = "(whole run)"
 LEGEND = ("✓ the world is as it was before; the time is what going back took, of the run's time. "
           "Empty: the fault cannot strike there, or was not asked for.")
@@ -74,8 +77,21 @@ def headline(coverage: Coverage) -> str:
     undoable, restored = len(coverage.undoable), len(coverage.restored)
     share = f" ({restored / undoable:.0%})" if undoable else ""
     worlds = sum(cell.column != NOTHING for cell in coverage.cells)
+    where = f" at {steps_struck(coverage.only, len(coverage.steps))}" if coverage.only else ""
     return (f"Rollback coverage: {restored} of {undoable} undoable steps restored{share}; "
-            f"{worlds} faults played in {format_duration(coverage.real_seconds)}.")
+            f"{worlds} faults played{where} in {format_duration(coverage.real_seconds)}.")
+
+
+def steps_struck(only: Sequence[str], of: int) -> str:
+    """``1 of 26 steps (flip)``: where faults were played, when not at every step."""
+    named = ", ".join(only) if len(only) <= _FEW else f"{', '.join(only[:_FEW])}, …"
+    return f"{len(only)} of {of} steps ({named})"
+
+
+def matrix_title(coverage: Coverage) -> str:
+    if coverage.only:
+        return f"Faults at {steps_struck(coverage.only, len(coverage.steps))}"
+    return "Every fault at every step"
 
 
 def lost_text(coverage: Coverage) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -16,6 +16,7 @@ from runbook.journal import Rehearsal
 from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
 from runbook.views.consoles import plain_console
+from runbook.views.coverage_words import steps_struck
 from runbook.views.simulation import odds
 from runbook.views.times import at, iso
 
@@ -104,7 +105,7 @@ def _detail(one: Rehearsal) -> str:
         return f"{format_duration(data['total'])} by estimate"
     parts = [one.run_id, str(data.get("phase", "")).replace("_", " ")]
     if data.get("faults"):
-        parts.append(f"faults at each step: {', '.join(map(str, data['faults']))}")
+        parts.append(f"faults{_where(data)}: {', '.join(map(str, data['faults']))}")
     failed = data.get("failed_on_purpose")
     if failed:
         parts.append(f"made to fail: {', '.join(map(str, failed))}")
@@ -117,3 +118,11 @@ def _detail(one: Rehearsal) -> str:
     if data.get("lost") is not None:
         parts.append(f"{data['lost']} writes lost")
     return "; ".join(part for part in parts if part)
+
+
+def _where(data: Mapping[str, Any]) -> str:
+    """At which steps faults were played; of records that do not say it, nothing."""
+    only = data.get("at_steps")
+    if only is None:
+        return ""
+    return f" at {steps_struck(only, data.get('of_steps', 0))}" if only else " at each step"

@@ -105,6 +105,9 @@ def test_a_forgotten_undo_and_one_that_lies_are_found(tmp_path: Path) -> None:
     assert len(liar["leftovers"]) == 1, "what has no undo is not laid at the liar's door"
     record = open_store(tmp_path / "state").rehearsals()[0]
     assert (record.level, record.ok, record.data["restored"]) == ("sandbox", False, ["kept"])
+    assert (said["only"], record.data["at_steps"]) == ([], [])
+    listed = runbook(tmp_path, "rehearsals", "book.yml").stdout
+    assert "faults at each step: fail" in listed
 
 
 def test_what_is_declared_is_named_and_no_failure(tmp_path: Path) -> None:
@@ -133,6 +136,12 @@ def test_what_is_declared_is_named_and_no_failure(tmp_path: Path) -> None:
         True, played["", "none"]["run"], len(played) + 1)
     kept = json.loads((store.run_directory(record.run_id) / "coverage.json").read_text())
     assert kept == said
+    struck_at = "3 of 4 steps (mailed, dropped, last)"
+    assert (said["only"], record.data["at_steps"]) == (["mailed", "dropped", "last"],) * 2
+    assert f"Faults at {struck_at}" in page.read_text()
+    assert "Every fault at every step" not in page.read_text()
+    listed = runbook(tmp_path, "rehearsals", "book.yml").stdout
+    assert f"faults at {struck_at}: fail, kill-intent" in listed
     shown = runbook(tmp_path, "log", played["dropped", "kill-effect"]["run"]).stdout
     assert "on purpose: the controller is killed after the effect of dropped" in shown
     suites = ElementTree.parse(junit).getroot()
