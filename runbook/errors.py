@@ -96,6 +96,9 @@ class RunbookError(Exception):
         self.hint = hint
 
 
+_LARGEST_SHOWN = 16 * 1024 * 1024
+
+
 class InvalidInput(RunbookError):
     """One or more input files are not valid. All diagnostics are reported together."""
 
@@ -115,13 +118,20 @@ class InvalidInput(RunbookError):
             if item.position is not None:
                 path = item.position.file
                 if path not in sources:
-                    try:
-                        sources[path] = path.read_text(encoding="utf-8", errors="replace")
-                    except OSError:
-                        sources[path] = None
+                    sources[path] = _excerpted(path)
                 text = sources[path]
             out.append(item.render(text))
         return "\n\n".join(out)
+
+
+def _excerpted(path: Path) -> str | None:
+    """The text of a file to show a line of; None where there is none, or no end of it."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST_SHOWN + 1)
+    except OSError:
+        return None
+    return None if len(data) > _LARGEST_SHOWN else data.decode("utf-8", "replace")
 
 
 class TemplateFault(RunbookError):

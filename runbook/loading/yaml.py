@@ -73,7 +73,8 @@ def read_bytes(
 ) -> bytes | None:
     """The bytes of a file; None, with a diagnostic, when it cannot be read."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            return stream.read(_LARGEST + 1)
     except OSError as fault:
         reason = (fault.strerror or type(fault).__name__).lower()
     except ValueError as fault:  # a path with a NUL in it

@@ -19,6 +19,8 @@ class LocalFiles:
             return
         digest = hashlib.sha256()
         try:
+            if (self._directory / path).is_char_device():
+                raise ValueError(f"{path} is a device, and a file is wanted")
             with (self._directory / path).open("rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)

@@ -7,30 +7,23 @@ is one expression alone (``{{ port }}``) keeps the value's type; any other rende
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, Undefined, meta, nodes
+from jinja2 import TemplateError, Undefined, meta, nodes
 from jinja2.exceptions import SecurityError, UndefinedError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from runbook.errors import TemplateFault
+from runbook.templating.bounded import MAX_OUTPUT, BoundedEnvironment
 
 LATE_NAMES = frozenset({"outputs"})
 """Names that exist only once earlier steps have run."""
 
-_MAX_OUTPUT = 1_000_000
+_ENV = BoundedEnvironment()
 
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    env = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-    )
-    env.globals.clear()
-    return env
-
-
-_ENV = _environment()
+_CONTROL = re.compile(r"^[-+]|[-+]$")
+"""Of whitespace, at the braces: ``{{- x -}}``. A minus after a space is one of the expression."""
 
 
 def is_template(value: object) -> bool:
@@ -64,8 +57,8 @@ def _compile(text: str) -> tuple[bool, Any]:
             and text.strip().startswith("{{")
         )
         if single:
-            inner = text.strip()[2:-2].strip().strip("-+").strip()
-            return True, _ENV.compile_expression(inner, undefined_to_none=False)
+            inner = _CONTROL.sub("", text.strip()[2:-2])
+            return True, _ENV.compile_expression(inner.strip(), undefined_to_none=False)
         return False, _ENV.from_string(text)
     except TemplateError as fault:
         raise TemplateFault(f"not a valid template: {fault.message or fault}") from fault
@@ -89,8 +82,8 @@ def render(value: str, scope: Mapping[str, Any]) -> Any:
         raise TemplateFault(f"not allowed in a template: {fault.message or fault}") from fault
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as fault:
         raise TemplateFault(f"the template cannot be rendered: {fault}") from fault
-    if isinstance(result, str) and len(result) > _MAX_OUTPUT:
-        raise TemplateFault(f"the template renders to more than {_MAX_OUTPUT} characters")
+    if isinstance(result, str) and len(result) > MAX_OUTPUT:
+        raise TemplateFault(f"the template renders to more than {MAX_OUTPUT} characters")
     return result
 
 

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jinja2 import Environment, TemplateError, meta, nodes
+from jinja2 import TemplateError, meta, nodes
 
 from runbook.errors import TemplateFault
+from runbook.templating.bounded import BoundedEnvironment
 
-_PARSER = Environment(autoescape=False)
-"""Parses only; it renders nothing."""
+_PARSER = BoundedEnvironment()
+"""Parses only. To find names Jinja also works constants out, so it has to be one with bounds."""
 
 _DEFAULTS = frozenset({"default", "d"})
 _TESTS = frozenset({"defined", "undefined"})

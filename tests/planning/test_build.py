@@ -11,6 +11,7 @@ from runbook.errors import InvalidInput
 from runbook.model.plan import Plan
 from runbook.model.runbook import Budget, OutputSpec, Policy
 from runbook.planning import build_plan
+from runbook.planning.files import LocalFiles
 from tests.planning.builders import KINDS, SECRETS, WINDOW, Book
 
 
@@ -348,3 +349,8 @@ def test_an_unplannable_runbook_raises_before_anything_is_read() -> None:
     with pytest.raises(InvalidInput) as caught:
         build_plan(Book().step("a", "nope").runbook(), kinds=KINDS)
     assert "there is no kind 'nope'" in caught.value.render()
+
+
+def test_a_device_is_no_local_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="/dev/zero is a device"):
+        LocalFiles(tmp_path).add("/dev/zero")

@@ -50,3 +50,28 @@ def test_did_you_mean() -> None:
     assert did_you_mean("hots", ["host", "port"]) == "did you mean `host`?"
     assert did_you_mean("zzz", ["b", "a"]) == "there is: a, b"
     assert did_you_mean("zzz", []) == ""
+
+
+@pytest.mark.parametrize("text", [
+    "{{ 'a' * 999999999 }}", "{{ 999999999 * 'a' }}", "{{ [0] * 999999999 }}", "{{ 9**9**9 }}",
+    "{{ 10**10**8 }}", "{{ 'a'.center(3000000000) }}", "{{ 'a'.zfill(n) }}",
+    "{{ 'a' | center(3000000000) }}", "{{ 'a' | indent(width=n) }}", "{{ [1] | slice(n) | list }}",
+    "{{ [1] | batch(n, 0) | list }}", "{{ '%999999999d' % 1 }}", "{{ '%*d' % (n, 1) }}",
+    "{{ '%999999999d' | format(1) }}", "x{% for i in 'a' * n %}b{% endfor %}",
+])
+def test_no_short_text_fills_the_memory(text: str) -> None:
+    with pytest.raises(TemplateFault, match="not allowed"):
+        render(text, {"n": 999_999_999})
+
+
+@pytest.mark.parametrize(("text", "made"), [
+    ("{{ 'ab' * 3 }}", "ababab"), ("{{ 2 * 'ab' }}", "abab"), ("{{ [1] * 2 }}", [1, 1]),
+    ("{{ 2**64 }}", 2**64), ("{{ 2.5 * 4 }}", 10.0), ("{{ 2**0.5 }}", 2**0.5), ("{{ 7 % 4 }}", 3),
+    ("{{ '%05.1f' % 2.5 }}", "002.5"), ("{{ '%s-%s' % ('a', 1) }}", "a-1"),
+    ("{{ '%s-%d' | format('a', 1) }}", "a-1"), ("{{ 'a'.center(3) }}", " a "),
+    ("{{ 'a' | center(3) }}", " a "), ("{{ 'a\nb' | indent(2) }}", "a\n  b"),
+    ("{{ '%(x)s' | format(x=1) }}", "1"), ("{{ 1 / 4 }}", 0.25), ("{{ -2 * 3 }}", -6),
+    ("{{- -2 -}}", -2), ("{{-2 }}", 2),
+])
+def test_arithmetic_is_as_ever(text: str, made: object) -> None:
+    assert render(text, {}) == made
