@@ -39,11 +39,11 @@ def test_what_is_filled_in_late_is_not_known() -> None:
 
 
 def test_a_moment_is_known_where_the_start_is() -> None:
-    until = step("until", "wait", until=2000.0)
+    until = step("until", "wait", until=2e9 + 1000.0)
     soak = step("soak", "wait", **{"for": "10m"})
-    window = Window(start=1000.0, duration=60.0, timezone="UTC")
+    window = Window(start=2e9, duration=60.0, timezone="UTC")
     assert pauses(plan(until, soak, window=window), KINDS, {}) == {
-        "until": KnownPause(until=2000.0), "soak": KnownPause(600.0)}
+        "until": KnownPause(until=2e9 + 1000.0), "soak": KnownPause(600.0)}
     assert pauses(plan(until), KINDS, {}) == {"until": None}
 
 
