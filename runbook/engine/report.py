@@ -43,7 +43,7 @@ from runbook.model.duration import format_duration
 from runbook.model.events import GENESIS, Event
 from runbook.model.plan import PlannedStep
 from runbook.model.runbook import Probe
-from runbook.model.runstate import NodeStatus, RunState
+from runbook.model.runstate import WAY_BACK, NodeStatus, RunState
 from runbook.model.state import FINISHED, NodeState, RunPhase
 
 
@@ -158,6 +158,15 @@ def _asked_back(state: RunState) -> bool:
     return any(d.verb == "rollback" for d in state.decisions)
 
 
+def _why_back(state: RunState) -> str:
+    if _asked_back(state):
+        return "Taken back on request"
+    turned = next((b.what for b in state.breaches if b.action == "rollback"), None)
+    if turned is None:
+        return "Failed"
+    return "Turned back in time" if turned == WAY_BACK else f"Turned back, as {turned} was overrun"
+
+
 def _headline(state: RunState, seconds: float | None, inside: bool | None) -> str:
     took = f" after {format_duration(seconds)}" if seconds is not None else ""
     total = len(state.plan.steps)
@@ -167,11 +176,9 @@ def _headline(state: RunState, seconds: float | None, inside: bool | None) -> st
             where = {True: ", inside the window", False: ", after the window had closed"}
             return f"Done{took}{where.get(inside, '') if inside is not None else ''}."
         case RunPhase.ROLLED_BACK:
-            why = "Taken back on request" if _asked_back(state) else "Failed"
-            return f"{why}, and everything was put back{took}."
+            return f"{_why_back(state)}, and everything was put back{took}."
         case RunPhase.NOT_RESTORED:
-            why = "Taken back on request" if _asked_back(state) else "Failed"
-            return f"{why}{took}, and not everything could be put back."
+            return f"{_why_back(state)}{took}, and not everything could be put back."
         case RunPhase.ABORTED:
             return f"Aborted{took}, with {done} of {total} steps done."
         case RunPhase.HELD:

@@ -15,6 +15,7 @@ from runbook.engine.advice import advise
 from runbook.engine.backout import clock
 from runbook.engine.timing import BudgetReading, read_budget
 from runbook.model.duration import format_duration
+from runbook.model.runstate import WAY_BACK
 from runbook.model.state import FINISHED, RunPhase
 from runbook.views.bars import bar
 from runbook.views.glance import Glance, next_steps
@@ -179,6 +180,8 @@ def _budgets(glance: Glance, ascii_only: bool) -> list[Text]:
     named = {r.name for r in readings if r.breached}
     lines += [
         Text(
+            # What the way back measures is the moment at which all would be back: no share.
+            f"Breach   {b.what}: {b.detail}" if b.what == WAY_BACK else
             f"Breach   {b.what}: {format_duration(b.measured)} of {format_duration(b.limit)}",
             style="bold red",
         )

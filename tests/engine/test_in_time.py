@@ -13,6 +13,7 @@ from runbook.engine.driver import Driven
 from runbook.engine.history import Expected, Reckoning
 from runbook.engine.in_time import latest_back, outlook, window_steps
 from runbook.engine.limits import next_limit, overruns
+from runbook.engine.report import build_report
 from runbook.errors import ExitCode
 from runbook.kinds.wait import Wait
 from runbook.model.events import Event
@@ -346,6 +347,8 @@ def test_the_way_back_begins_in_time_and_not_when_the_window_is_over(tmp_path: P
     assert "the way back has to begin now to end inside the window: 40s to go back" in driven.why
     (breach,) = lab.state.breaches
     assert breach.what == "way back"
+    told = build_report(lab.state, lab.store.events(lab.run_id), now=lab.clock.now())
+    assert told.headline.startswith("Turned back in time, and everything was put back")
     # 100 s of window, 40 s to go back, 7 s to spare.
     assert START + 53.0 <= breach.ts < START + 55.0
     assert lab.outside.values == {"a": "0", "b": "0"}
