@@ -104,10 +104,14 @@ class InvalidInput(RunbookError):
 
     exit_code = ExitCode.INVALID
 
-    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+    def __init__(
+        self, diagnostics: tuple[Diagnostic, ...], *, state: str = "nothing was touched"
+    ) -> None:
         count = len(diagnostics)
         super().__init__(f"{count} error{'s' if count != 1 else ''} in the input")
         self.diagnostics = diagnostics
+        self.state = state
+        """What state things are in."""
 
     def render(self) -> str:
         """All diagnostics as text, each with its excerpt, in file order."""

@@ -10,6 +10,8 @@ import pytest
 from runbook.cli.main import COMMANDS, load
 from runbook.errors import ExitCode
 from runbook.kinds import registry
+from runbook.sandbox import config
+from runbook.views.sandbox_file import EXAMPLE, describe_sandbox
 from tests.cli.running import runbook
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +33,27 @@ def test_every_command_module_is_in_the_table() -> None:
     modules = {p.stem for p in (ROOT / "runbook" / "cli").glob("*.py")
                if re.search(r"^def command\(", p.read_text(), re.MULTILINE)}
     assert modules == {name.replace("continue", "continue_") for name in COMMANDS}
+
+
+def test_every_key_of_a_sandbox_file_is_explained(tmp_path: Path) -> None:
+    sections = describe_sandbox()["sections"]
+    models = {model for model in vars(config).values()
+              if isinstance(model, type) and issubclass(model, config._Section)}
+    assert len(sections) == len(models) - 1, "each has a section, but for their base"
+    shown = " ".join(runbook(tmp_path, "explain", "sandbox").stdout.split())
+    for section in sections:
+        assert section["text"] in shown
+        for key in section["keys"]:
+            first = " ".join(key["description"].split()[:3])
+            assert first and f"{key['key']} {key['type'][:20]}" in shown and first in shown, key
+    assert "`PORT_80`" in shown
+
+
+def test_the_example_of_a_sandbox_file_is_one(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "shop.example.zone").touch()
+    (tmp_path / "sandbox.yml").write_text(EXAMPLE)
+    assert config.load_config(tmp_path / "sandbox.yml").hosts["east-web"].programs[0].listen == [80]
 
 
 def test_every_exit_code_is_in_the_readme() -> None:

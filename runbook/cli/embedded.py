@@ -37,7 +37,7 @@ def sandbox_config(runbook_file: Path, option: Path | None) -> Path:
         raise NotFound(
             f"there is no {path}",
             hint="a sandbox rehearsal wants a small sandbox.yml beside the runbook: the files "
-            "and programs its hosts start with; see examples/shop-2009/sandbox.yml",
+            "and programs its hosts start with; `runbook explain sandbox` tells its format",
         )
     return path
 

@@ -109,7 +109,7 @@ def run() -> None:
             app()
         except InvalidInput as fault:
             typer.echo(fault.render(), err=True)
-            typer.echo(f"\n{fault.message}; nothing was touched.", err=True)
+            typer.echo(f"\n{fault.message}; {fault.state}.", err=True)
             sys.exit(fault.exit_code)
         except RunbookError as fault:
             typer.echo(f"error: {fault.message}", err=True)

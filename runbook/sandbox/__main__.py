@@ -1,4 +1,7 @@
-"""``python -m runbook.sandbox``: one world, until its standard input ends or SIGTERM."""
+"""``python -m runbook.sandbox``: one world, until its standard input ends or SIGTERM.
+
+It writes one line when it is up, ``ready``; or, with exit code 10, what is wrong with sandbox.yml.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from runbook.errors import ExitCode, InvalidInput, RunbookError
 from runbook.model.plan import Plan
 from runbook.sandbox.config import load_config
+from runbook.sandbox.faults import to_line
 from runbook.sandbox.world import SandboxWorld
 
 
@@ -52,7 +56,7 @@ def main() -> int:
         config = load_config(options.config)
         asyncio.run(serve(SandboxWorld(plan, config, options.config, options.dir)))
     except InvalidInput as fault:
-        sys.stderr.write(fault.render() + "\n")
+        sys.stdout.write(to_line(fault) + "\n")
         return int(ExitCode.INVALID)
     except RunbookError as fault:
         sys.stderr.write(f"{fault.message}\n")

@@ -1,25 +1,53 @@
 """What ``sandbox.yml`` says: the world in which a runbook is rehearsed.
 
 The plan gives hosts, sites and zones; this file gives what runs on the hosts, the content of the
-zones, and values that stand for the real secrets.
+zones, and values that stand for the real secrets. Docstrings and the texts under the fields are the
+documentation of the file (``runbook explain sandbox``).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from runbook.errors import Diagnostic, InvalidInput, Position
 from runbook.model.duration import parse_duration
+from runbook.model.runbook import ValuePath
+from runbook.sandbox.faults import Fault, invalid
+from runbook.templating.values import did_you_mean
 
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Seconds = Annotated[
+    float, BeforeValidator(parse_duration),
+    WithJsonSchema({"type": ["string", "number"], "format": "duration"}),
+]
+
+_SAY = (
+    (r"Value error, ", ""),
+    (r"Input should be ", "has to be "),
+    (r"a valid (dictionary|mapping)( or .*)?$", "a mapping"),
+    (r"a valid string", "a text"),
+    (r"a valid list", "a list"),
+    (r"a valid (integer|number).*$", "a number"),
+    (r"a valid boolean.*$", "true or false"),
+)
+
+_BESIDE = "paths start at the folder of sandbox.yml"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class TimeConfig(_Section):
@@ -32,27 +60,36 @@ class TimeConfig(_Section):
 
 
 class FileConfig(_Section):
-    """A file of a host: ``from`` a path beside sandbox.yml (a folder is copied whole), or an
-    inline ``text``."""
+    """A file of a host: `from` or `text`. A path alone is short for `{from: path}`."""
 
     source: str | None = Field(default=None, alias="from")
+    """A path beside sandbox.yml; a folder is copied whole."""
     text: str | None = None
+    """What stands in it."""
     mode: str | None = None
-    """Octal, in quotes: ``"0644"``."""
+    """Octal, in quotes: `"0644"`."""
 
 
 class ProgramConfig(_Section):
-    """A service of a host, under the name that ``systemctl`` knows it by.
+    """A service of a host, under the name that `systemctl` knows it by.
 
-    It learns its ports from the environment: ``PORT`` (the first) and ``PORT_80`` (each).
+    It is a real process of this machine. So it must not listen at the ports of `listen` themselves,
+    but at the free port of 127.0.0.1 that stands for each of them, which it finds in its
+    environment: `PORT` for the first, `PORT_80` for 80, and so on. Whoever asks in the sandbox for
+    the host's port 80 is led there.
     """
 
     name: str
+    """As in `systemctl start NAME`."""
     command: str
+    """Run by /bin/sh in the host's folder; it stays in the foreground."""
     listen: list[int | str] = Field(default_factory=list)
-    """Ports, at every address of the host; or ``address:port``."""
+    """Ports, at every address of the host; or `address:port`. It has started once it listens at
+    what stands for all of them."""
     env: dict[str, str] = Field(default_factory=dict)
+    """Further environment."""
     enabled: bool = True
+    """As `systemctl is-enabled` says."""
     start: bool = True
     """Runs when the world begins."""
 
@@ -62,11 +99,15 @@ def _as_file(value: Any) -> Any:
 
 
 class HostConfig(_Section):
+    """A host of the inventory: a folder with an SSH server and real processes. Paths are relative
+    to its login folder."""
+
     files: dict[str, Annotated[FileConfig, BeforeValidator(_as_file)]] = Field(
         default_factory=dict
     )
-    """By their path relative to the login folder."""
+    """What is in the folder at the beginning, by path: a path beside sandbox.yml, or a mapping."""
     programs: list[ProgramConfig] = Field(default_factory=list)
+    """Its services."""
     addresses: list[str] = Field(default_factory=list)
     """Addresses at which its programs listen; without any, the inventory's address."""
     volatile: list[str] = Field(default_factory=list)
@@ -83,6 +124,7 @@ class TrafficConfig(_Section):
     write: str | None = None
     """URL to which every writer POSTs."""
     write_body: str = "{}"
+    """What it POSTs."""
     id_field: str = "id"
     """Name in the JSON answer of a write of what identifies it in the audit."""
     audit: str | None = None
@@ -91,7 +133,9 @@ class TrafficConfig(_Section):
     fallback: str | None = None
     """A text that marks a fallback page."""
     writers: int = Field(default=2, ge=0)
+    """How many write at the same time."""
     readers: int = Field(default=1, ge=0)
+    """How many read at the same time."""
     pause: Seconds = Field(default=0.04, ge=0)
     """Real seconds between two requests of one client."""
     timeout: Seconds = Field(default=2.0, gt=0)
@@ -101,17 +145,22 @@ class TrafficConfig(_Section):
 
 
 class SandboxConfig(_Section):
-    """The whole of ``sandbox.yml``."""
+    """The world of `rehearse --level sandbox`: a file `sandbox.yml` beside the runbook. The runbook
+    gives hosts, sites and zones; this file says what they begin with. Every key may be left out."""
 
     time: TimeConfig = TimeConfig()
+    """How fast waits pass."""
     zones: dict[str, str] = Field(default_factory=dict)
-    """Path of the zone file by zone name."""
+    """Path of the zone file beside sandbox.yml, by zone name; else the runbook's own `file:`."""
     secrets: dict[str, str] = Field(default_factory=dict)
-    """Values that stand for the real secrets, by the runbook's name of the secret."""
+    """Values that stand for the real secrets, by the runbook's name of the secret. That of a zone's
+    key (TSIG) is written `name:algorithm:base64`."""
     hosts: dict[str, HostConfig] = Field(default_factory=dict)
+    """By their name in the inventory."""
     routes: dict[str, str] = Field(default_factory=dict)
-    """Further ``address:port`` that lead to an ``address:port`` of a program."""
+    """Further `address:port` that lead to an `address:port` of a program."""
     traffic: TrafficConfig | None = None
+    """The outside client, which measures outages; without it nobody is at work."""
 
 
 def load_config(path: Path) -> SandboxConfig:
@@ -128,47 +177,85 @@ def load_config(path: Path) -> SandboxConfig:
         where = Position(path, mark.line + 1, mark.column + 1) if mark else start
         raise InvalidInput((Diagnostic(f"not valid YAML: {fault.problem}", where),)) from fault
     try:
-        config = SandboxConfig.model_validate(data or {})
+        config = SandboxConfig.model_validate({} if data is None else data)
     except ValidationError as fault:
-        raise InvalidInput(
-            tuple(
-                Diagnostic(
-                    f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}",
-                    start,
-                )
-                for item in fault.errors()
-            )
-        ) from fault
-    _check(config, path)
+        raise invalid(path, _in_words(fault, data)) from fault
+    wrong = list(_check(config, path))
+    if wrong:
+        raise invalid(path, wrong)
     return config
 
 
-def _check(config: SandboxConfig, path: Path) -> None:
+def _in_words(fault: ValidationError, data: Any) -> list[Fault]:
+    """What the shape says; of several types that would do, the first is told."""
+    found: dict[tuple[ValuePath, str], Fault] = {}
+    for item in fault.errors(include_url=False, include_context=False):
+        path = tuple(item["loc"])
+        if item["type"] == "missing":
+            one = Fault(path[:-1], f"`{path[-1]}` is missing")
+        elif item["type"] == "extra_forbidden":
+            one = Fault(path, "unknown key", did_you_mean(str(path[-1]), _keys_at(path[:-1])), True)
+        else:
+            text = str(item["msg"])
+            for pattern, said in _SAY:
+                text = re.sub(pattern, said, text)
+            one = Fault(_written(path, data), text)
+        found.setdefault((one.path, one.message if item["type"] == "missing" else ""), one)
+    return list(found.values())
+
+
+def _written(path: ValuePath, data: Any) -> ValuePath:
+    """The part of a path that is there: the rest names one of several types."""
+    for length, part in enumerate(path):
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return path[:length]
+    return path
+
+
+def _keys_at(path: ValuePath) -> list[str]:
+    """The keys that are known at a place of the file."""
+    here: Any = SandboxConfig
+    for part in path:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            fields = here.model_fields.items()
+            here = next(one.annotation for name, one in fields if part in (name, one.alias))
+        else:
+            here = get_args(here)[-1]
+        if get_origin(here) not in (dict, list):
+            here = next((one for one in get_args(here) if _is_section(one)), here)
+    return [one.alias or name for name, one in here.model_fields.items()]
+
+
+def _is_section(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, _Section)
+
+
+def _check(config: SandboxConfig, path: Path) -> Iterator[Fault]:
     """What the shape alone does not say: paths that exist, one source a file, octal modes."""
-    wrong: list[str] = []
     for zone, file in config.zones.items():
         if not (path.parent / file).is_file():
-            wrong.append(f"zones.{zone}: there is no file {file}")
+            yield Fault(("zones", zone), f"there is no file {file}", _BESIDE)
     for name, host in config.hosts.items():
         for dest, item in host.files.items():
-            where = f"hosts.{name}.files.{dest}"
+            where = ("hosts", name, "files", dest)
             if dest.startswith("/") or ".." in Path(dest).parts:
-                wrong.append(f"{where}: paths are relative to the login folder")
+                yield Fault(where, "paths are relative to the login folder", key=True)
             if (item.source is None) == (item.text is None):
-                wrong.append(f"{where}: needs either `from` or `text`")
+                yield Fault(where, "needs either `from` or `text`", key=True)
             elif item.source is not None and not (path.parent / item.source).exists():
-                wrong.append(f"{where}: there is no {item.source}")
+                yield Fault(where, f"there is no {item.source}", _BESIDE)
             if item.mode is not None and not _octal(item.mode):
-                wrong.append(f'{where}: mode {item.mode} is not octal, like "0644"')
+                yield Fault((*where, "mode"), f'mode {item.mode} is not octal, like "0644"')
         names = [program.name for program in host.programs]
-        if len(set(names)) != len(names):
-            wrong.append(f"hosts.{name}.programs: a name is used twice")
-        for program in host.programs:
-            for port in program.listen:
+        for index, program in enumerate(host.programs):
+            at = ("hosts", name, "programs", index)
+            if program.name in names[:index]:
+                yield Fault((*at, "name"), "a name is used twice")
+            for number, port in enumerate(program.listen):
                 if not _port(port):
-                    wrong.append(f"hosts.{name}.programs.{program.name}: listen {port} is no port")
-    if wrong:
-        raise InvalidInput(tuple(Diagnostic(text, Position(path, 1, 1)) for text in wrong))
+                    yield Fault((*at, "listen", number), f"listen {port} is no port")
 
 
 def _octal(text: str) -> bool:

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from runbook.errors import Diagnostic, Errored, InvalidInput, Refused
+from runbook.errors import Errored, InvalidInput, Refused
 from runbook.model.endpoints import Endpoints
 from runbook.model.plan import Plan
 from runbook.model.ports import CommandResult
 from runbook.sandbox import control
 from runbook.sandbox.clock import WorldClock
 from runbook.sandbox.config import load_config
+from runbook.sandbox.faults import from_line
 from runbook.sandbox.fingerprint import Fingerprint, diff
 from runbook.sandbox.processes import end_marked
 
@@ -129,7 +130,7 @@ def start_world(
             start_new_session=True,
         )
         try:
-            _until_ready(process, errors)
+            _until_ready(process, errors, config_path)
         except BaseException:
             _end(process)
             _sweep(directory)
@@ -145,18 +146,21 @@ def first_moment(plan: Plan) -> float:
     return min(moments, default=time.time() + LEAD)
 
 
-def _until_ready(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _until_ready(
+    process: subprocess.Popen[bytes], errors: IO[bytes], config_path: Path
+) -> None:
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], _START_PATIENCE)
-    if ready and process.stdout.readline() == b"ready\n":
+    said = process.stdout.readline() if ready else b""
+    if said == b"ready\n":
         return
     if not ready:
         raise Errored(f"the sandbox world was not ready after {_START_PATIENCE:.0f} s")
     code = process.wait()
+    if code == InvalidInput.exit_code:
+        raise from_line(said.decode(), config_path)
     errors.seek(0)
     text = errors.read().decode(errors="replace").strip()
-    if code == InvalidInput.exit_code:
-        raise InvalidInput((Diagnostic(text.removeprefix("error: ")),))
     raise Errored(f"the sandbox world did not come up (code {code}): {text[-2000:]}")
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import dns.exception
 import dns.name
 
-from runbook.errors import Diagnostic, InvalidInput, Position
+from runbook.errors import InvalidInput
 from runbook.model.dns import Zone
 from runbook.model.plan import Plan
 from runbook.model.ports import Clock
+from runbook.model.runbook import ValuePath
 from runbook.sandbox.config import SandboxConfig
+from runbook.sandbox.faults import Fault, invalid
 from runbook.sandbox.nameserver import AuthoritativeServer
 from runbook.sandbox.resolver import CachingResolver
 
@@ -51,7 +53,7 @@ class NameService:
         try:
             self._server = AuthoritativeServer(texts, self._keys(), self._clock)
         except (dns.exception.DNSException, ValueError) as fault:
-            raise self._invalid(f"zones: {fault}") from fault
+            raise self._invalid(("zones",), str(fault)) from fault
         self._origins = list(texts)
         self.authoritative = self._server.start()
         upstreams = dict.fromkeys(texts, ("127.0.0.1", self.authoritative))
@@ -80,8 +82,8 @@ class NameService:
                 out[max(fits, key=len)].append(line)
         return {origin: tuple(lines) for origin, lines in out.items()}
 
-    def _invalid(self, text: str) -> InvalidInput:
-        return InvalidInput((Diagnostic(text, Position(self._config_path, 1, 1)),))
+    def _invalid(self, path: ValuePath, text: str, hint: str = "") -> InvalidInput:
+        return invalid(self._config_path, [Fault(path, text, hint)])
 
     def _texts(self) -> dict[str, str]:
         """Text of every zone by its absolute name: sandbox.yml's, else the runbook's own file."""
@@ -92,13 +94,17 @@ class NameService:
         for zone in self._plan.zones:
             if zone.view:
                 raise self._invalid(
-                    f"zones: {zone.called} is a view, and a sandbox has one view of a zone only; "
-                    "rehearse it with --level probe"
+                    ("zones",),
+                    f"{zone.called} is a view, and a sandbox has one view of a zone only",
+                    "rehearse it with --level probe",
                 )
             if zone.name not in paths and zone.file is not None:
                 paths[zone.name] = Path(self._plan.directory, zone.file)
             if zone.name not in paths:
-                raise self._invalid(f"zones: the runbook's zone {zone.name} has no file here")
+                raise self._invalid(
+                    ("zones",), f"the runbook's zone {zone.name} has no file here",
+                    f"say its records: `zones: {{{zone.name.rstrip('.')}: FILE}}`",
+                )
         return {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
 
     def _keys(self) -> dict[str, tuple[str, str]]:
@@ -114,7 +120,8 @@ class NameService:
             parts = self._config.secrets.get(zone.key, "").split(":")
             if len(parts) != 3:
                 raise self._invalid(
-                    f"secrets.{zone.key}: zone {zone.name} needs it as name:algorithm:base64"
+                    ("secrets", zone.key), f"zone {zone.name} needs it as name:algorithm:base64",
+                    'made up, like "move:hmac-sha256:c2FuZGJveA=="',
                 )
             keys[parts[0]] = (parts[1], parts[2])
         for zone in self._plan.zones if keys else ():

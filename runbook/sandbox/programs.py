@@ -15,6 +15,8 @@ from runbook.sandbox.hosts import HostSpace
 
 _START_PATIENCE = 10.0
 _STOP_PATIENCE = 5.0
+_TAIL, _LINES = 1200, 6
+"""Characters and lines that are shown of what a program wrote."""
 
 
 class PortReserve:
@@ -92,10 +94,14 @@ class Program:
             except TimeoutError:
                 await self._end()
                 self.failed = True
-                return f"does not listen after {_START_PATIENCE:.0f} s"
+                named = " and ".join(f"$PORT_{number}" for number in self.ports)
+                return (
+                    f"does not listen at the port in {named} after {_START_PATIENCE:.0f} s; "
+                    f"{self._wrote()}"
+                )
             if not self.active:
                 self.failed = True
-                return f"ended at once with code {self.process.returncode}: {self.tail()}"
+                return f"ended at once with code {self.process.returncode}; {self._wrote()}"
             return ""
 
     async def _until_listening(self, process: asyncio.subprocess.Process, port: int) -> None:
@@ -134,11 +140,11 @@ class Program:
         if self.process is not None and self.active:
             self.process.send_signal(signal.SIGHUP)
 
-    def tail(self) -> str:
-        """The end of what it wrote."""
-        with contextlib.suppress(OSError):
-            return self.log.read_bytes()[-400:].decode(errors="replace").strip()
-        return ""
+    def _wrote(self) -> str:
+        """The last lines that it wrote, in words."""
+        text = self.log.read_bytes()[-_TAIL:].decode(errors="replace")
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+        return "\n  ".join(("it wrote last:", *lines)) if lines else "it wrote nothing"
 
 
 @dataclass(frozen=True, slots=True)

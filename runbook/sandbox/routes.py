@@ -20,6 +20,15 @@ class Unroutable(OSError):
     """No such name, or nothing is at that address, in this world."""
 
 
+class LeadsNowhere(ValueError):
+    """A route of sandbox.yml at whose end nothing listens."""
+
+    def __init__(self, place: str, leads_to: str) -> None:
+        super().__init__(f"{place}: nothing listens at {leads_to}")
+        self.place = place
+        self.leads_to = leads_to
+
+
 class Router:
     """Turns ``host:port`` of the plan's world into a real loopback address.
 
@@ -83,12 +92,12 @@ def endpoint_table(
 ) -> dict[str, str]:
     """Endpoints.tcp: ``address:port`` → ``127.0.0.1:port``.
 
-    Raises ValueError for a route that leads nowhere.
+    Raises LeadsNowhere.
     """
     table = {place: f"127.0.0.1:{port}" for place, port in listens.items()}
     for place, leads_to in routes.items():
         if leads_to not in table:
-            raise ValueError(f"routes.{place}: nothing listens at {leads_to}")
+            raise LeadsNowhere(place, leads_to)
         table[place] = table[leads_to]
     return table
 

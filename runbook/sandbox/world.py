@@ -12,24 +12,37 @@ from typing import Any
 
 import asyncssh
 
-from runbook.errors import Diagnostic, InvalidInput, Position
+from runbook.errors import InvalidInput
 from runbook.model.endpoints import Endpoints, SshEndpoint
 from runbook.model.inventory import Host
 from runbook.model.plan import Plan
 from runbook.sandbox.clock import WorldClock
 from runbook.sandbox.config import SandboxConfig
 from runbook.sandbox.control import ControlServer
+from runbook.sandbox.faults import Fault, invalid
 from runbook.sandbox.fingerprint import Fingerprint, scan
 from runbook.sandbox.hosts import HostSpace, make_host, place_files
 from runbook.sandbox.names import NameService
 from runbook.sandbox.processes import end_marked
 from runbook.sandbox.programs import PortReserve, Program, systemctl
 from runbook.sandbox.proxy import HttpProxy
-from runbook.sandbox.routes import Router, endpoint_table, host_addresses, is_address
+from runbook.sandbox.routes import (
+    LeadsNowhere,
+    Router,
+    endpoint_table,
+    host_addresses,
+    is_address,
+)
 from runbook.sandbox.sshd import HostServer
+from runbook.templating.values import did_you_mean
 
 CONTROLLER = "controller"
 """Name of the folder of shims for commands that run on the controller itself."""
+
+_PORT_HINT = (
+    "a program must listen at 127.0.0.1 and the port that its environment names, $PORT for the "
+    "first of `listen:` (or $PORT_80 for 80), not at that one itself; see `runbook explain sandbox`"
+)
 
 
 class SandboxWorld:
@@ -82,8 +95,11 @@ class SandboxWorld:
         }
         try:
             self._router.table.update(endpoint_table(listens, self._config.routes))
-        except ValueError as fault:
-            raise self._invalid([str(fault)]) from fault
+        except LeadsNowhere as fault:
+            raise self._invalid([Fault(
+                ("routes", fault.place), f"nothing listens at {fault.leads_to}",
+                did_you_mean(fault.leads_to, listens),
+            )]) from fault
         ssh = await self._start_ssh()
         await self._control.start()
         await self._start_programs()
@@ -113,14 +129,17 @@ class SandboxWorld:
         self._ports.release()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _invalid(self, texts: list[str]) -> InvalidInput:
-        start = Position(self._config_path, 1, 1)
-        return InvalidInput(tuple(Diagnostic(text, start) for text in texts))
+    def _invalid(self, faults: list[Fault]) -> InvalidInput:
+        return invalid(self._config_path, faults)
 
     def _check(self) -> None:
         unknown = [name for name in self._config.hosts if not self._plan.inventory.get(name)]
         if unknown:
-            raise self._invalid([f"hosts.{name}: not in the inventory" for name in unknown])
+            known = [host.name for host in self._plan.inventory.hosts]
+            raise self._invalid([
+                Fault(("hosts", name), "not in the inventory", did_you_mean(name, known), key=True)
+                for name in unknown
+            ])
 
     async def _make_host(self, host: Host) -> None:
         proxy = HttpProxy(self._router, host.site)
@@ -201,11 +220,20 @@ class SandboxWorld:
         ]
         faults = await asyncio.gather(*(program.start() for program in wanted))
         wrong = [
-            f"hosts.{program.space.name}.programs.{program.config.name}: {fault}"
+            self._did_not_start(program, fault)
             for program, fault in zip(wanted, faults, strict=True) if fault
         ]
         if wrong:
             raise self._invalid(wrong)
+
+    def _did_not_start(self, program: Program, why: str) -> Fault:
+        config = program.config
+        host = program.space.name
+        index = self._config.hosts[host].programs.index(config)
+        return Fault(
+            ("hosts", host, "programs", index), f"the program {config.name} {why}",
+            _PORT_HINT if config.listen else "",
+        )
 
     async def _ping(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"id": self._id}

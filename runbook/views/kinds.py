@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -56,7 +57,7 @@ def describe(kind: type[Kind]) -> dict[str, Any]:
         "needs": needs_text(kind),
         "poll": kind.poll.model_dump() if kind.poll is not None else None,
         "estimate": kind.estimate,
-        "keys": _keys(kind),
+        "keys": keys_of(kind),
         "outputs": dict(kind.output_names),
         "example": kind.example,
     }
@@ -81,13 +82,13 @@ def needs_text(kind: type[Kind]) -> str:
 
 
 def show_kinds(kinds: Mapping[str, type[Kind]], console: Console | None = None) -> None:
-    page = _Page(console or plain_console())
+    page = Page(console or plain_console())
     page.columns(((row["kind"], row["summary"]) for row in rows(kinds)), indent=0)
     page.say("\nrunbook explain KIND tells all about one.", style="dim")
 
 
 def show_kind(kind: type[Kind], console: Console | None = None) -> None:
-    page = _Page(console or plain_console())
+    page = Page(console or plain_console())
     told = describe(kind)
     page.say(f"`{told['kind']}`  {told['summary']}", style="bold")
     for paragraph in _paragraphs(told["text"]):
@@ -105,7 +106,7 @@ def show_kind(kind: type[Kind], console: Console | None = None) -> None:
         page.console.print(Text(f"  {line}"))
 
 
-class _Page:
+class Page:
     """Prose and columns. Where colour cannot set off code, its backticks stay."""
 
     def __init__(self, console: Console) -> None:
@@ -136,7 +137,7 @@ class _Page:
             told = self._prose(row["description"])
             if row["required"]:
                 told.append(" Required.", style="bold")
-            elif row["default"] not in (None, "", [], {}):
+            elif row["default"] not in (None, "", []) and not isinstance(row["default"], dict):
                 told.append(f" Default: {_default(row)}.", style="dim")
             table.add_row(row["key"], row["type"], told)
         self._show(table, 2)
@@ -163,8 +164,10 @@ def _documentation(kind: type[Kind]) -> str:
     return _CODE.sub(r"`\1`", inspect.cleandoc(kind.__doc__ or ""))
 
 
-def _keys(kind: type[Kind]) -> list[dict[str, Any]]:
-    schema = kind.model_json_schema(by_alias=True)
+def keys_of(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """JSON values: ``key type required default description`` of every key, those first that are
+    required."""
+    schema = model.model_json_schema(by_alias=True)
     required = schema.get("required", [])
     found = [
         {
@@ -172,7 +175,7 @@ def _keys(kind: type[Kind]) -> list[dict[str, Any]]:
             "type": _type(value, schema.get("$defs", {})),
             "required": key in required,
             "default": value.get("default"),
-            "description": value.get("description", ""),
+            "description": " ".join(value.get("description", "").split()),
         }
         for key, value in schema.get("properties", {}).items()
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,7 +16,10 @@ import dns.update
 import pytest
 
 from runbook.errors import Errored, InvalidInput, Refused
+from runbook.sandbox import programs
+from runbook.sandbox.config import ProgramConfig
 from runbook.sandbox.handle import LEAD, WorldHandle, first_moment, start_world
+from runbook.sandbox.hosts import HostSpace
 from runbook.sandbox.processes import marked
 from tests.sandbox.worlds import SHOP, WINDOW, shop_plan
 
@@ -245,16 +249,29 @@ def sandbox_file(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("hosts: {north: {}}", "hosts.north: not in the inventory"),
-        ("hosts: {east-web: {fiels: {}}}", "hosts.east-web.fiels: Extra inputs"),
+        ("hosts: {north: {}}", "1:9: error: hosts.north: not in the inventory"),
+        ("hosts: {easy-web: {}}", "hint: did you mean `east-web`"),
+        ("hosts: {east-web: {fiels: {}}}", "1:20: error: hosts.east-web.fiels: unknown key"),
+        ("hosts: {east-web: {fiels: {}}}", "hint: did you mean `files`?"),
+        ("hosts: {east-web: {files: {x: {txet: a}}}}", "hint: did you mean `text`?"),
+        ("traffic: {reed: []}", "hint: did you mean `read`"),
+        ("hosts: {east-web: {programs: [{name: x}]}}", "programs.0: `command` is missing"),
         ("hosts: [", "not valid YAML"),
-        ("zones: {shop.example: nowhere}", "there is no file nowhere"),
-        ("time: {scale: 0}", "time.scale"),
+        ("hosts: [1]", "1:8: error: hosts: has to be a mapping"),
+        ("[]", "1:1: error: the file: has to be a mapping"),
+        ("zones: {shop.example: nowhere}", "1:23: error: zones.shop.example: there is no file now"),
+        ("time:\n  scale: 0", "2:10: error: time.scale: has to be greater than or equal to 1"),
         ("{}", "the runbook's zone shop.example. has no file"),
         ("hosts: {east-web: {files: {/etc/x: {text: a}}}}", "relative to the login folder"),
-        ("hosts: {east-web: {files: {x: {text: a, mode: 9}}}}", "mode"),
+        ("hosts: {east-web: {files: {x: {text: a, mode: 9}}}}", "mode: has to be a text"),
         ("hosts: {east-web: {programs: [{name: x, command: 'true', listen: [http]}]}}",
-         "listen http is no port"),
+         "1:67: error: hosts.east-web.programs.0.listen.0: listen http is no port"),
+        (f"zones: {{shop.example: {SHOP / 'shop.example.zone'}}}\n"
+         "secrets: {tsig: 'a:hmac-sha256:c2FuZA=='}\n"
+         "routes: {'192.0.2.1:80': '192.0.2.2:80'}",
+         "3:26: error: routes.192.0.2.1:80: nothing listens at 192.0.2.2:80"),
+        (f"zones: {{shop.example: {SHOP / 'shop.example.zone'}}}\nsecrets: {{}}",
+         "2:10: error: secrets.tsig: zone shop.example. needs it as name:algorithm:base64"),
     ],
 )
 def test_a_wrong_sandbox_file_is_explained_and_leaves_nothing(
@@ -263,8 +280,9 @@ def test_a_wrong_sandbox_file_is_explained_and_leaves_nothing(
     path = sandbox_file(tmp_path, text)
     with pytest.raises(InvalidInput) as caught:
         start_world(shop_plan(), path, tmp_path / "w")
-    assert said in caught.value.render()
-    assert "sandbox.yml" in caught.value.render()
+    told = caught.value.render()
+    assert said in told
+    assert told.startswith(f"{path}:") and told.count("error: ") == 1
     assert not (tmp_path / "w").exists()
 
 
@@ -281,10 +299,35 @@ def test_a_sandbox_does_not_pretend_to_have_views(tmp_path: Path) -> None:
 def test_a_program_that_fails_at_the_beginning_is_explained(tmp_path: Path) -> None:
     plan = shop_plan().model_copy(update={"zones": ()})
     path = sandbox_file(
-        tmp_path, "hosts: {east-web: {programs: [{name: x, command: sh -c 'echo no >&2; exit 3'"
-        ", listen: [80]}]}}",
+        tmp_path, "hosts:\n  east-web:\n    programs:\n"
+        "      - {name: x, command: sh -c 'echo so; echo no >&2; exit 3', listen: [80]}\n",
     )
     with pytest.raises(InvalidInput) as caught:
         start_world(plan, path, tmp_path / "w")
-    assert "programs.x: ended at once with code 3: no" in caught.value.render()
+    assert caught.value.render().splitlines()[:5] == [
+        f"{path}:4:9: error: hosts.east-web.programs.0: the program x ended at once with code 3; "
+        "it wrote last:", "  so", "  no",
+        "  4 |       - {name: x, command: sh -c 'echo so; echo no >&2; exit 3', listen: [80]}",
+        "    |         ^",
+    ]
+    assert "$PORT_80 for 80" in caught.value.diagnostics[0].hint
+    assert "taken down again" in caught.value.state
     assert not (tmp_path / "w").exists()
+
+
+def test_a_program_that_listens_elsewhere_is_told_where_it_should(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "_START_PATIENCE", 0.3)
+    ports = programs.PortReserve()
+    program = programs.Program(
+        config=ProgramConfig(name="web", command="sh -c 'echo up at 80; sleep 60'", listen=[80]),
+        space=HostSpace("east-web", tmp_path, {}), ports={"80": ports.take()},
+        log=tmp_path / "log", enabled=True,
+    )
+    try:
+        said = asyncio.run(program.start())
+    finally:
+        ports.release()
+    assert "does not listen at the port in $PORT_80 after" in said
+    assert said.endswith("it wrote last:\n  up at 80")
