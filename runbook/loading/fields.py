@@ -64,6 +64,10 @@ class Context:
             return None
 
 
+_MEANT = {"needs": "after", "depends_on": "after"}
+"""What other tools call a key, which no likeness of the words would find."""
+
+
 def describe(value: Any) -> str:
     """A value's type in words, for ``wants text, not …``."""
     if value is None:
@@ -99,8 +103,11 @@ class Fields:
         self.raw = raw
         for key in raw:
             if key not in self._known:
+                meant = _MEANT.get(key)
                 ctx.fault_at_key(
-                    (*path, key), f"unknown key `{key}` in {what}", did_you_mean(key, self._known)
+                    (*path, key), f"unknown key `{key}` in {what}",
+                    f"did you mean `{meant}`?" if meant in self._known
+                    else did_you_mean(key, self._known),
                 )
 
     def _example(self) -> str:

@@ -87,12 +87,12 @@ class StepReferences:
         place = {name: index for index, name in enumerate(order)}
         for named in self._named:
             if not before[named.owner] >> place[named.target] & 1:
-                self._too_early(named.target, named.position)
+                self._too_early(named.target, named.position, named.owner, before, place)
         for one in late:
             owned = self._owner_bits(one.owner, before, place)
             for target in self._resolve(one, steps, kinds):
                 if owned is not None and not owned >> place[target] & 1:
-                    self._too_early(target, one.position)
+                    self._too_early(target, one.position, one.owner, before, place)
 
     def _owner_bits(
         self, owner: str, before: Mapping[str, int], place: Mapping[str, int]
@@ -111,11 +111,29 @@ class StepReferences:
                     bits |= before[step] | 1 << place[step]
         return bits
 
-    def _too_early(self, target: str, position: Position) -> None:
-        self._problems.add(
-            f"step {target!r} does not come before this one: its outputs would not exist yet",
-            position, f"add {target.rpartition('/')[2]} to `after:`",
-        )
+    def _too_early(
+        self, target: str, position: Position, owner: str, before: Mapping[str, int],
+        place: Mapping[str, int],
+    ) -> None:
+        """What comes later, or is the step itself, cannot be made to come before it: that would
+        be a circle."""
+        readers = [one for one in place if one == owner or one.startswith(f"{owner}/")]
+        name = target.rpartition("/")[2]
+        if target in readers:
+            message = f"step {target!r} reads what it gives itself: that does not exist yet"
+            hint = "read what an earlier step gives"
+        elif any(before[target] >> place[one] & 1 for one in readers):
+            message = f"step {target!r} comes after this one: its outputs would not exist yet"
+            hint = (
+                f"move what reads them behind {name}, or take {name} out from behind this step "
+                "(`after:`; a step without it comes after the one above it)"
+            )
+        else:
+            message = (
+                f"step {target!r} does not come before this one: its outputs would not exist yet"
+            )
+            hint = f"add {name} to `after:`"
+        self._problems.add(message, position, hint)
 
     def _resolve(
         self, one: LateReference, steps: Mapping[str, PlannedStep],

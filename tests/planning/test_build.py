@@ -276,7 +276,23 @@ class TestOutputs:
             Book().step("a").step("b", after=(), args={"command": "{{ outputs.a.text }}"})
             .problems()
         )
-        assert "does not come before" in message and path[-1] == "command" and "after" in hint
+        assert "does not come before" in message and path[-1] == "command"
+        assert hint == "add a to `after:`"
+
+    def test_a_step_that_comes_later_is_not_told_to_come_before(self) -> None:
+        """With `after:` it would be a circle."""
+        [(message, _, hint)] = (
+            Book().step("a", args={"command": "{{ outputs.c.text }}"}).step("b").step("c")
+            .problems()
+        )
+        assert message.startswith("step 'c' comes after this one")
+        assert "add" not in hint and "move what reads them behind c" in hint
+
+    def test_a_step_does_not_read_what_it_gives_itself(self) -> None:
+        [(message, _, hint)] = (
+            Book().step("a", args={"command": "{{ outputs.a.text }}"}).problems()
+        )
+        assert "reads what it gives itself" in message and "earlier step" in hint
 
     def test_it_has_to_be_an_output_of_the_step(self) -> None:
         [(message, _, hint)] = (

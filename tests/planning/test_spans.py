@@ -68,7 +68,7 @@ def test_what_is_ended_is_planned(tmp_path: Path, steps: str) -> None:
     (HOLD + RELEASE.replace("kind:", "on_failure: continue, kind:"), "cannot be left to fail", 7),
     (HOLD + RELEASE.replace("kind:", "max_failures: 1, kind:"), "cannot be left to fail", 7),
     (QUIET + LOUD.replace("kind:", "on_failure: continue, kind:"), "cannot be left to fail", 7),
-    (RELEASE + HOLD, "does not come before this one", 6),
+    (RELEASE + HOLD, "comes after this one", 6),
 ])
 def test_what_may_never_be_ended_is_refused(
     tmp_path: Path, steps: str, said: str, line: int
