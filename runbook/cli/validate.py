@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from runbook.cli.options import Json, RunbookFile, Vars
+from runbook.cli.plan import looked_ahead
 from runbook.cli.wiring import STAGING
 
 if TYPE_CHECKING:
@@ -24,12 +25,17 @@ def command(file: RunbookFile, var: Vars = None, as_json: Json = False) -> None:
 
     try:
         plan, staging = _plans(file, var or [])
+        _, previews = looked_ahead(plan)
     except InvalidInput as fault:
         if not as_json:
             raise
         found = [_as_json(item) for item in fault.diagnostics]
         typer.echo(json.dumps({"ok": False, "errors": found}, indent=2, ensure_ascii=False))
         raise typer.Exit(fault.exit_code) from fault
+    warnings = [
+        f"{plan.by_id[name].source}: step {name}: {warning}"
+        for name, one in previews.items() for warning in one.warnings
+    ]
     counts = {
         "steps": len(plan.steps),
         "nodes": len(plan.nodes),
@@ -38,13 +44,15 @@ def command(file: RunbookFile, var: Vars = None, as_json: Json = False) -> None:
     }
     if as_json:
         also = {} if staging is None else {"staging_digest": staging.digest}
-        told = {"ok": True, **counts, "digest": plan.digest, **also}
+        told = {"ok": True, **counts, "digest": plan.digest, **also, "warnings": warnings}
         typer.echo(json.dumps(told, indent=2))
         return
     shown = ", ".join(
         f"{count} {name if count != 1 else name.removesuffix('s')}"
         for name, count in counts.items()
     )
+    for warning in warnings:
+        typer.echo(f"warning: {warning}")
     typer.echo(f"ok: {shown}; digest {plan.digest[:12]}")
     if staging is not None:
         typer.echo(f"ok in staging: {len(staging.nodes)} nodes, "

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from runbook.errors import Errored, NotFound
-from runbook.model.dns import Change, NameServer, RRset, Variant, Zone, zone_origin
+from runbook.model.dns import Change, NameServer, RRset, Variant, Zone, zone_name, zone_origin
 from runbook.model.dns_literals import parse_networks
+from runbook.model.dns_rewrite import holds
 from runbook.model.duration import parse_duration
 from runbook.model.ports import Reads
 
@@ -79,6 +80,21 @@ def only_names(records: Iterable[RRset], names: Sequence[str], zone: str) -> lis
     """The sets at the given names; all of them where no name is given."""
     wanted = {absolute(name, zone) for name in names}
     return [one for one in records if not wanted or one.name in wanted]
+
+
+def addresses_not_in(
+    records: Mapping[str, tuple[RRset, ...]], zone: str, addresses: Sequence[str],
+    names: Sequence[str],
+) -> tuple[str, ...]:
+    """A line for each address or network of which a zone that is known holds none."""
+    if zone_name(zone) not in records:
+        return ()
+    given = only_names(records[zone_name(zone)], names, zone)
+    where = f" at {', '.join(names)}" if names else ""
+    return tuple(
+        f"no record of {zone}{where} holds {one}" for one in addresses
+        if not any(holds(rrset, parse_networks((one,))) for rrset in given)
+    )
 
 
 def to_json(records: Iterable[RRset]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from runbook.kinds.dns_common import (
     Texts,
     Ttl,
     absolute,
+    addresses_not_in,
     from_json,
     greatest_ttl,
     label,
@@ -196,6 +197,9 @@ class DnsFlip(Kind):
             records.get(zone_name(self.zone), ()), zone_origin(self.zone)
         )
         return self._rewriting(given).changes
+
+    def not_in(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[str, ...]:
+        return addresses_not_in(records, self.zone, self.from_, self.names)
 
     def _at_names(self, records: Iterable[RRset]) -> list[RRset]:
         return only_names(records, self.names, self.zone)

@@ -13,6 +13,7 @@ from runbook.kinds.dns_common import (
     Addresses,
     Texts,
     Ttl,
+    addresses_not_in,
     from_json,
     greatest_ttl,
     label,
@@ -152,6 +153,9 @@ class DnsTtl(Kind):
             f"lower to {self.ttl} s every TTL {sets}in {self.zone} that leads to "
             f"{', '.join(self.points_at)}",
         )
+
+    def not_in(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[str, ...]:
+        return addresses_not_in(records, self.zone, self.points_at, self.names)
 
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
         """What it would change in the given records of its zone. Pure; for an offline plan."""

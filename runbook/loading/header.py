@@ -154,6 +154,12 @@ def read_zones(
         provider = fields.choice("provider", tuple(PROVIDERS)) or "rfc2136"
         endpoint = fields.text("endpoint")
         _check_provider(fields, provider, endpoint)
+        file = fields.text("file")
+        if file is not None and not (ctx.document.source.file.parent / file).is_file():
+            ctx.fault(
+                fields.where("file"), f"there is no zone file {file!r}",
+                "give it relative to the runbook's folder",
+            )
         zone = Zone(
             name=zone_origin(name),
             view=called.partition("@")[2],
@@ -161,7 +167,7 @@ def read_zones(
             servers=fields.texts("servers"),
             secondaries=fields.texts("secondaries"),
             key=key,
-            file=fields.text("file"),
+            file=file,
             resolvers=fields.texts("resolvers"),
             endpoint=endpoint,
             zone_id=fields.text("zone_id"),

@@ -199,6 +199,11 @@ class Kind(BaseModel):
             for key, value in given.items()
         )
 
+    def not_in(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[str, ...]:
+        """What its keys speak of and the zones (by absolute name) do not hold as given: a line
+        each. Pure. A zone that is not among them is not known."""
+        return ()
+
     def differences(self, records: Mapping[str, tuple[RRset, ...]]) -> tuple[Change, ...]:
         """Changes of DNS it would make, were the zones (by absolute name) as given. Pure."""
         return ()

@@ -46,6 +46,8 @@ class StepPreview:
     """Its condition, with that of the playbook call it belongs to written out."""
     changes: tuple[Change, ...]
     """Differences of DNS, after those of the steps before it."""
+    warnings: tuple[str, ...] = ()
+    """What it speaks of and does not find in the zone files, after the steps before it."""
 
 
 def preview(
@@ -59,6 +61,7 @@ def preview(
     present = {zone: {rrset.key: rrset for rrset in sets} for zone, sets in (records or {}).items()}
     found: dict[str, StepPreview] = {}
     for step in plan.steps:
+        warnings = _not_in(step, kinds[step.kind], present)
         changes = _changes(step, kinds[step.kind], present)
         for zone, change in changes:
             _apply(change, present[zone])
@@ -68,6 +71,7 @@ def preview(
             tuple(sorted(outputs_read(plan, step))),
             _condition(step.when, step.scope),
             tuple(change for _, change in changes),
+            warnings,
         )
     return found
 
@@ -179,6 +183,18 @@ def _changes(
             if zone is not None:
                 made[(zone, change.key)] = change
     return tuple((zone, change) for (zone, _), change in made.items())
+
+
+def _not_in(
+    step: PlannedStep, kind: type[Kind], present: Mapping[str, Mapping[tuple[str, str], RRset]]
+) -> tuple[str, ...]:
+    if not present or kind.not_in is Kind.not_in:
+        return ()
+    zones = {zone: tuple(sets.values()) for zone, sets in present.items()}
+    return tuple(dict.fromkeys(
+        line for node in step.nodes if not node.late
+        for line in kind.model_validate(node.args).not_in(zones)
+    ))
 
 
 def _zone_of(name: str, node: Node, zones: Records) -> str | None:

@@ -185,6 +185,8 @@ class _PlanView:
             yield from _change_lines(change)
         if not self._detail.full and len(found.changes) > 4 * _FEW:
             yield f"… and {len(found.changes) - 4 * _FEW} more record sets (--full)", "dim"
+        for warning in found.warnings:
+            yield f"warning: {warning}", "bold yellow"
         if found.late:
             told = ", ".join(f"{output} of {name}" for name, output in found.late)
             yield f"filled in when it starts: {told}", "magenta"
@@ -305,6 +307,7 @@ def _step_json(
             }
             for doing in found.doings
         ],
+        "warnings": list(found.warnings),
         "needs": [{"step": name, "output": output} for name, output in found.late],
         "changes": [
             {"before": _rrset_json(change.before), "after": _rrset_json(change.after)}

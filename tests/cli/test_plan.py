@@ -48,12 +48,14 @@ www A 198.51.100.10
 """
 
 
-def _plan(folder: Path, *options: str, text: str = RUNBOOK) -> subprocess.CompletedProcess[str]:
+def _plan(
+    folder: Path, *options: str, text: str = RUNBOOK, command: str = "plan"
+) -> subprocess.CompletedProcess[str]:
     (folder / "hosts.yml").write_text(HOSTS)
     (folder / "shop.zone").write_text(ZONE)
     (folder / "move.yml").write_text(text)
     return subprocess.run(
-        [sys.executable, "-m", "runbook", "plan", str(folder / "move.yml"), *options],
+        [sys.executable, "-m", "runbook", command, str(folder / "move.yml"), *options],
         capture_output=True, text=True, timeout=60, check=False,
         env={"PATH": "/usr/bin:/bin", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8",
              "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -123,6 +125,25 @@ def test_a_wait_that_is_not_known_is_called_a_guess(tmp_path: Path) -> None:
                  "how long is waited by lowered (1m):", "on the way back by stays:",
                  "A `file:` of the zone tells"):
         assert part in flat, flat
+
+
+def test_an_address_that_the_zone_does_not_hold_is_warned_of(tmp_path: Path) -> None:
+    text = DRAINED % ", file: shop.zone"
+    wrong = text.replace("from: 198.51.100.10", "from: [198.51.100.10, 198.51.100.99]").replace(
+        "to: 203.0.113.10", "to: [203.0.113.10, 203.0.113.99]")
+    warning = "no record of shop.example holds 198.51.100.99"
+    assert f"warning: {warning}" in _plan(tmp_path, text=wrong).stdout
+    data = json.loads(_plan(tmp_path, "--json", text=wrong).stdout)
+    assert [one["warnings"] for one in data["steps"]] == [[], [], [], [warning]]
+    told = _plan(tmp_path, text=wrong, command="validate").stdout
+    assert f"warning: move.yml:8: step flip: {warning}" in told and "\nok: 4 steps" in told
+    assert "warning" not in _plan(tmp_path, text=text, command="validate").stdout
+
+
+def test_validate_reads_the_zone_file(tmp_path: Path) -> None:
+    text = (DRAINED % ", file: shop.zone").replace("shop.zone", "hosts.yml")
+    done = _plan(tmp_path, text=text, command="validate")
+    assert done.returncode == 10 and "is not a zone file of shop.example." in done.stderr
 
 
 def test_a_variable_can_be_set(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ GOOD = {
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_each_provider_loads(load: Load, provider: str) -> None:
-    [zone] = load(f"{HEAD}zones: {{shop.example: {GOOD[provider]}}}\n{STEPS}").zones
+    text = f"{HEAD}zones: {{shop.example: {GOOD[provider]}}}\n{STEPS}"
+    [zone] = load(text, files={"shop.zone": ""}).zones
     assert zone.provider == provider
     assert bool(zone.caution) == (PROVIDERS[provider].cas == "read-check")
 
