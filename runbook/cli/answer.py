@@ -115,7 +115,8 @@ def outputs_given(
     store = open_state(state, must_exist=True)
     folded = load_state(store, find_run(store, run))
     name = folded.plan.nodes[nodes_of(folded, step)[0]].step
-    return given_outputs(folded.plan, name, parse_vars(texts), observed=observed)
+    return given_outputs(folded.plan, name, parse_vars(texts, option="--output"),
+                         observed=observed)
 
 
 def _check_reason(state: RunState, nodes: list[str], data: Mapping[str, Any]) -> None:

@@ -6,11 +6,13 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook.errors import NotFound, Refused
+import typer
+
+from runbook.errors import Errored, NotFound, Refused
 
 if TYPE_CHECKING:
     from runbook.engine.history import Reckoning
@@ -121,15 +123,38 @@ def load_staging(
         )) from fault
 
 
-def parse_vars(variables: list[str]) -> dict[str, str]:
-    """``name=value`` options as a mapping. Raises Refused for anything else."""
+def parse_vars(variables: list[str], *, option: str = "--var") -> dict[str, str]:
+    """``name=value`` options as a mapping. Raises BadParameter for anything else."""
     found: dict[str, str] = {}
     for text in variables:
         name, sep, value = text.partition("=")
         if not sep or not name.isidentifier():
-            raise Refused(f"--var {text!r} is not of the form name=value")
+            raise typer.BadParameter(f"{text!r} is not of the form name=value", param_hint=option)
         found[name] = value
     return found
+
+
+def check_steps(plan: Plan, names: Sequence[str]) -> None:
+    """Raises NotFound for a step that the plan does not have."""
+    from runbook.templating.values import did_you_mean
+
+    for name in names:
+        if name not in plan.by_id:
+            raise NotFound(f"there is no step {name!r} in the plan",
+                           hint=did_you_mean(name, plan.by_id))
+
+
+def check_secrets(plan: Plan) -> None:
+    """Whether this machine has the secrets, as far as that is known without running a command
+    that may ask for a passphrase. Raises Refused with all that it has not."""
+    from runbook.model.secrets import Redactor
+    from runbook.transports.secrets import SecretStore
+
+    known = SecretStore(plan.secrets, directory=Path(plan.directory), redactor=Redactor())
+    try:
+        known.prove(ref.name for ref in plan.secrets if ref.source != "command")
+    except Errored as fault:
+        raise Refused(fault.message, hint=fault.hint) from fault
 
 
 def read_endpoints(path: str) -> Endpoints:

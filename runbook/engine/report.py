@@ -107,7 +107,7 @@ def build_report(
         rollback=_rollback(state, events),
         decisions=tuple(
             DecisionLine(ts=d.ts, who=d.who, role=d.role, verb=d.verb, node=d.node, why=d.why,
-                         evidence=str(d.data.get("evidence") or ""))
+                         evidence=str(d.data.get("evidence") or ""), outputs=_given(d.data))
             for d in state.decisions
         ),
         amendments=tuple(
@@ -151,6 +151,12 @@ def _outcome(state: RunState, over: bool) -> Outcome:
     if state.phase in {RunPhase.NOT_RESTORED, RunPhase.ABORTED, RunPhase.HELD}:
         return "bad"
     return "mixed" if state.phase is RunPhase.ROLLED_BACK else "open"
+
+
+def _given(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs as a person said them; a message may hold anything."""
+    given = data.get("outputs")
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def _asked_back(state: RunState) -> bool:

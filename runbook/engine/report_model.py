@@ -6,7 +6,7 @@ Times are Unix seconds of the run's clock, durations are seconds. A report survi
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -155,6 +155,8 @@ class DecisionLine(_Frozen):
     node: str
     why: str
     evidence: str
+    outputs: dict[str, Any] = {}
+    """What the person said that the step would have given, for the steps behind it."""
 
 
 class BreachLine(_Frozen):

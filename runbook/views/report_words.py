@@ -16,7 +16,7 @@ from runbook.engine.simulate.foretold import Came
 from runbook.model.duration import format_duration
 from runbook.model.state import NodeState
 from runbook.views.times import at, zone_of
-from runbook.views.words import PHASE_WORD, STATE_WORD, level_word
+from runbook.views.words import PHASE_WORD, STATE_WORD, given_outputs, level_word
 
 NONE = "–"
 
@@ -203,4 +203,4 @@ def decider(line: DecisionLine) -> str:
 
 def decision_reason(line: DecisionLine) -> str:
     evidence = f"evidence: {line.evidence}" if line.evidence else ""
-    return "; ".join(part for part in (line.why, evidence) if part)
+    return "; ".join(part for part in (line.why, evidence, given_outputs(line.outputs)) if part)

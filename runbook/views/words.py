@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -141,7 +142,18 @@ def _ask(e: Event, d: Mapping[str, Any]) -> str:
 def _decision(e: Event, d: Mapping[str, Any]) -> str:
     role = f" ({d['role']})" if d.get("role") else ""
     evidence = f"; evidence: {d['evidence']}" if d.get("evidence") else ""
-    return f"{d.get('who', 'somebody')}{role}: {d.get('verb', '')}{_because(d)}{evidence}"
+    given = given_outputs(d.get("outputs"))
+    told = f"; {given}" if given else ""
+    return f"{d.get('who', 'somebody')}{role}: {d.get('verb', '')}{_because(d)}{evidence}{told}"
+
+
+def given_outputs(outputs: object) -> str:
+    """Values that a person gave in place of a step's own; empty where there are none."""
+    if not isinstance(outputs, Mapping) or not outputs:
+        return ""
+    told = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}"
+                     for name, value in outputs.items())
+    return f"outputs given by hand: {told}"
 
 
 def _amended(e: Event, d: Mapping[str, Any]) -> str:

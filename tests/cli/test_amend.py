@@ -160,8 +160,14 @@ steps:
     said = runbook(tmp_path, "skip", run, "count", "--why", "by hand", code=11)
     assert "later steps need outputs of count: rows" in said.stderr
     assert "--output rows=VALUE" in said.stderr
-    said = runbook(tmp_path, "skip", run, "count", "--output", "rows=many", code=11)
+    said = runbook(tmp_path, "skip", run, "count", "--output", "rows=many", "--why", "by hand",
+                   code=11)
     assert "is not of type int" in said.stderr
+    said = runbook(tmp_path, "skip", run, "count", "--output", "rows", "--why", "by hand", code=2)
+    assert "--output" in said.stderr and "--var" not in said.stderr
+    for reason in ((), ("--why", " ")):
+        said = runbook(tmp_path, "skip", run, "count", "--output", "rows=41", *reason, code=11)
+        assert "wants a reason" in said.stderr
     place.store.post(run, "skip", who="page", now=1.0, node="count", data={"why": "no outputs"})
     assert runbook(tmp_path, "resume", run, code=None).returncode == 20
     assert any("later steps need outputs" in text for _, _, text in place.state.notes)
@@ -169,6 +175,12 @@ steps:
     runbook(tmp_path, "skip", run, "count", "--output", "rows=41", "--why", "by hand")
     runbook(tmp_path, "resume", run)
     assert (tmp_path / "ledger").read_text() == "42\n"
+    told = "by hand; outputs given by hand: rows=41"
+    assert told in runbook(tmp_path, "log", run).stdout
+    for form in ("md", "html"):
+        assert told in runbook(tmp_path, "report", run, "--format", form).stdout
+    report = json.loads(runbook(tmp_path, "report", run, "--format", "json").stdout)
+    assert report["decisions"][-1]["outputs"] == {"rows": 41}
 
 
 def test_what_a_person_says_is_done_gives_the_outputs_they_say(
