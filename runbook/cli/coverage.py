@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from runbook.cli import wiring
 from runbook.cli.campaign import Campaign
 from runbook.cli.controllers import make_ready
 from runbook.cli.output import needs_no_reader
@@ -79,11 +80,10 @@ def _factor(word: str, value: str) -> float:
 
 
 def checked(plan: Plan, wanted: Wanted) -> tuple[Fault, ...]:
-    """The faults, before anything is played. Raises BadParameter, Refused."""
+    """The faults, before anything is played. Raises BadParameter, NotFound,
+    Refused."""
     faults = parse_faults(wanted.faults)
-    unknown = [step for step in wanted.steps if step not in plan.by_id]
-    if unknown:
-        raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
+    wiring.check_steps(plan, wanted.steps)
     for path in filter(None, (wanted.out, wanted.junit)):
         _check_writable(path)
     return faults

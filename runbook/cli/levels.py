@@ -137,9 +137,7 @@ def played(
     real_time: bool, plain: bool, as_json: bool,
 ) -> NoReturn:
     """Level *sandbox*: the whole run in an embedded world, with its outside client."""
-    unknown = [step for step in fail if step not in plan.by_id]
-    if unknown:
-        raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
+    wiring.check_steps(plan, fail)
     with embedded(
         plan, sandbox_config(file, config), fail=fail, real_time=real_time
     ) as played_in:

@@ -47,7 +47,9 @@ def command(
     if not world:
         if not another:
             check_no_other(store, plan)
-        for warning in check_policy(plan, store.rehearsals(), now=wiring.real_clock().now()):
+        for warning in check_policy(
+            plan, store.rehearsals(), now=wiring.real_clock().now(), file=str(file)
+        ):
             typer.echo(f"warning: {warning}", err=True)
         if not yes and not sys.stdin.isatty():
             raise Refused("a live run asks before it starts, and there is no terminal to ask at",

@@ -77,11 +77,13 @@ def start(
 
     ``faults``: what a rehearsal makes go wrong. ``run_id``: it is pinned already under that id.
     ``watch`` is told of every event where nothing is shown. ``attended``: people answer the
-    questions of a rehearsal; else it does so itself.
+    questions of a rehearsal; else it does so itself. Raises Refused for secrets that are missing.
     """
     needs_no_reader()
     who = wiring.person()
     endpoints = wiring.read_endpoints(endpoints_file) if endpoints_file else None
+    if endpoints is None:
+        wiring.check_secrets(plan)
     clock = wiring.run_clock(endpoints)
     run_id = run_id or store.create(plan, who=who, now=clock.now(), level=level)
     lease = store.acquire(run_id, wiring.controller())

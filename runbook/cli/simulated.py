@@ -87,20 +87,22 @@ def _rates(
     plan: Plan, observed: Mapping[str, float], given: tuple[str, ...]
 ) -> dict[str, float]:
     """What was observed, and over it what is given for all steps, and over that for single ones.
-    Raises Refused."""
+    Raises BadParameter, NotFound."""
     every: dict[str, float] = {}
     single: dict[str, float] = {}
     for text in given:
         step, sep, number = text.rpartition("=")
-        if sep and step not in plan.by_id:
-            raise Refused(f"--failure-rate {text}: there is no step {step!r} in the plan")
+        if sep:
+            wiring.check_steps(plan, (step,))
         try:
             rate = float(number)
         except ValueError:
             rate = -1.0
         if not 0 <= rate <= 1:
-            raise Refused(f"--failure-rate {text}: a rate lies between 0 and 1",
-                          hint="like 0.01 for every step, or STEP=0.05 for one")
+            raise typer.BadParameter(
+                f"{text!r}: a rate lies between 0 and 1, like 0.01 for every step, or STEP=0.05 "
+                "for one", param_hint="--failure-rate",
+            )
         if sep:
             single[step] = rate
         else:

@@ -87,6 +87,7 @@ def staged(state: Path | None, wanted: Wanted) -> NoReturn:
             moved, look=lambda: standing(probe_world(moved, store)),
             keep=lambda run_id: keep_production(store, run_id, production),
         ), wanted.cover, rehearsed=production)
+    wiring.check_secrets(moved)
     run_id = store.create(moved, who=wiring.person(), now=wiring.real_clock().now(),
                           level="staging")
     keep_production(store, run_id, production)
@@ -122,10 +123,9 @@ def staged(state: Path | None, wanted: Wanted) -> NoReturn:
 
 
 def _check_faults(plan: Plan, wanted: Wanted, *, allowed: bool) -> None:
-    """Raises Refused where nobody said that faults may be made there; BadParameter."""
-    unknown = [step for step in wanted.fail if step not in plan.by_id]
-    if unknown:
-        raise typer.BadParameter(f"no step {unknown[0]!r} in the plan")
+    """Raises Refused where nobody said that faults may be made there; NotFound,
+    BadParameter."""
+    wiring.check_steps(plan, wanted.fail)
     if wanted.cover is not None:
         coverage.checked(plan, wanted.cover)
     if (wanted.fail or wanted.cover is not None) and not allowed:

@@ -22,14 +22,16 @@ from runbook.planning.timeline import build_timeline
 _FEW = 4
 
 
-def check_policy(plan: Plan, rehearsals: list[Rehearsal], *, now: float) -> list[str]:
+def check_policy(
+    plan: Plan, rehearsals: list[Rehearsal], *, now: float, file: str
+) -> list[str]:
     """Whether a live run of this very plan may start; warnings to show. ``rehearsals``: all that
-    are recorded, newest first.
+    are recorded, newest first. ``file``: the runbook, as it is called in a command to type.
 
     Raises Refused when a rehearsal is demanded and none that is recorded fits, and as
     :func:`check_window` does.
     """
-    return check_rehearsed(plan, rehearsals, now=now) + check_window(plan, now=now)
+    return check_rehearsed(plan, rehearsals, now=now, file=file) + check_window(plan, now=now)
 
 
 def check_window(plan: Plan, *, now: float) -> list[str]:

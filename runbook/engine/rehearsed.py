@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from runbook.errors import Refused
@@ -43,12 +44,16 @@ def demanded(plan: Plan) -> tuple[RehearsalLevel, ...]:
     return (required,) if isinstance(required, str) else required
 
 
-def check_rehearsed(plan: Plan, rehearsals: Sequence[Rehearsal], *, now: float) -> list[str]:
-    """Warnings about rehearsals, newest first, for a live run of this plan.
+def check_rehearsed(
+    plan: Plan, rehearsals: Sequence[Rehearsal], *, now: float, file: str = "FILE"
+) -> list[str]:
+    """Warnings about rehearsals, newest first, for a live run of this plan. ``file``: its runbook,
+    as it is called in a command to type.
 
-    Raises Refused when one that is demanded is missing or too old."""
+    Raises Refused with all that are demanded and are missing or too old."""
     policy = plan.policy.rehearsal
     warnings = []
+    gaps: dict[RehearsalLevel, str] = {}
     for level in demanded(plan):
         good = [r for r in rehearsals if satisfies(r, level) and is_of(r, plan)]
         fresh = [r for r in good if policy.max_age is None or now - r.ts <= policy.max_age]
@@ -57,14 +62,16 @@ def check_rehearsed(plan: Plan, rehearsals: Sequence[Rehearsal], *, now: float) 
             what = "none is recorded" if not good else (
                 f"the last is {format_duration(now - good[0].ts)} old, at most "
                 f"{format_duration(policy.max_age or 0)} is allowed")
-            raise Refused(
-                f"the policy demands a {level} rehearsal of {which} "
-                f"(digest {plan.digest[:12]}); {what}",
-                hint=f"runbook rehearse --level {level} FILE",
-            )
-        if all(r.plan_digest != plan.digest for r in fresh):
+            gaps[level] = (f"a {level} rehearsal of {which} (digest {plan.digest[:12]}); {what}")
+        elif all(r.plan_digest != plan.digest for r in fresh):
             warnings.append(
                 f"the {level} rehearsal was of another version of this runbook (digest "
                 f"{fresh[0].plan_digest[:12]}); this one is {plan.digest[:12]}"
             )
+    if gaps:
+        raise Refused(
+            f"the policy demands {'; and '.join(gaps.values())}",
+            hint="; ".join(f"runbook rehearse {shlex.quote(file)} --level {level}"
+                           for level in gaps),
+        )
     return warnings

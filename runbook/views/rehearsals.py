@@ -22,12 +22,14 @@ from runbook.views.times import at, iso
 
 
 def show_rehearsals(
-    found: Sequence[Rehearsal], plan: Plan | None, *, now: float, console: Console | None = None
+    found: Sequence[Rehearsal], plan: Plan | None, *, now: float, file: str,
+    console: Console | None = None,
 ) -> None:
-    """``plan``: the one they are looked at for; those of its own digest are marked with ``*``."""
+    """``plan``: the one they are looked at for; those of its own digest are marked with ``*``.
+    ``file``: the runbook, as it is called in commands to type."""
     console = console or plain_console()
     if not found:
-        console.print("no rehearsal is recorded; begin with: runbook rehearse FILE")
+        console.print(f"no rehearsal is recorded; begin with: runbook rehearse {file}")
     names = max((len(_name(one)) for one in found), default=0)
     for one in found:
         line = Text(f"{at(one.ts, UTC):%Y-%m-%d %H:%M}Z  {one.level:<8}  ")
@@ -40,13 +42,13 @@ def show_rehearsals(
         console.print(line)
         console.print(Text(f"    {_detail(one)}", style="dim"))
     if plan is not None:
-        text, good = _verdict(found, plan, now)
+        text, good = _verdict(found, plan, now, file)
         console.print()
         console.print(Text(text, style="green" if good else "bold red"))
 
 
 def rehearsals_data(
-    found: Sequence[Rehearsal], plan: Plan | None, *, now: float
+    found: Sequence[Rehearsal], plan: Plan | None, *, now: float, file: str
 ) -> dict[str, Any]:
     """The same for programs."""
     rows = [
@@ -60,17 +62,24 @@ def rehearsals_data(
     ]
     if plan is None:
         return {"rehearsals": rows}
-    text, good = _verdict(found, plan, now)
+    text, good = _verdict(found, plan, now, file)
     return {"rehearsals": rows, "digest": plan.digest, "required": list(demanded(plan)),
             "may_start": good, "why": text}
 
 
-def _verdict(found: Sequence[Rehearsal], plan: Plan, now: float) -> tuple[str, bool]:
+def enough(found: Sequence[Rehearsal], plan: Plan, *, now: float) -> bool:
+    """Whether a live run of the plan would not be refused for want of rehearsals."""
+    return _verdict(found, plan, now, "")[1]
+
+
+def _verdict(
+    found: Sequence[Rehearsal], plan: Plan, now: float, file: str
+) -> tuple[str, bool]:
     """What a live run of the plan as it is now would be told about rehearsals, in its window."""
     levels = demanded(plan)
     opens = plan.window.start if plan.window is not None else now
     try:
-        warnings = check_rehearsed(plan, found, now=now)
+        warnings = check_rehearsed(plan, found, now=now, file=file)
         warnings += check_window(plan, now=max(now, opens))
     except Refused as fault:
         return f"A live run would be refused: {fault.message}. {fault.hint}", False

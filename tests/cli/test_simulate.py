@@ -200,6 +200,10 @@ def test_each_of_several_demanded_levels_has_to_be_there_and_fresh() -> None:
     ):
         with pytest.raises(Refused, match=why):
             check_rehearsed(demanding, [other, sandbox], now=sandbox.ts)
+    with pytest.raises(Refused, match=r"a simulate .* a sandbox rehearsal") as both:
+        check_rehearsed(demanding, [], now=1.0, file="the move.yml")
+    assert both.value.hint == ("runbook rehearse 'the move.yml' --level simulate; "
+                               "runbook rehearse 'the move.yml' --level sandbox")
     good = rehearsed("simulate", digest=mine, ts=sandbox.ts)
     assert check_rehearsed(demanding, [good, sandbox], now=sandbox.ts) == []
 
