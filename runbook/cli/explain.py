@@ -12,9 +12,17 @@ SANDBOX = "sandbox"
 """Asks for the format of sandbox.yml."""
 
 
+def complete_kind(incomplete: str) -> list[str]:
+    """Names of kinds, for the shell."""
+    from runbook.cli.wiring import kinds
+
+    return sorted(name for name in (*kinds(), SANDBOX) if name.startswith(incomplete))
+
+
 def command(
     kind: Annotated[str, typer.Argument(
         metavar="KIND", help=f"Name of a kind; or `{SANDBOX}`, for the format of sandbox.yml.",
+        autocompletion=complete_kind,
     )],
     as_json: Json = False,
 ) -> None:
