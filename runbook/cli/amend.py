@@ -27,7 +27,8 @@ def command(
         typer.Option("--skip", metavar="STEP", help="Leave a step out, as `run --skip` does."),
     ] = None,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Only show the difference, and what may not change.")
+        bool, typer.Option("--diff", help="Only show the difference, and what may not change "
+                           "(exit code 11).")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
@@ -36,7 +37,7 @@ def command(
     from runbook.cli import wiring
     from runbook.cli.answer import load_state
     from runbook.engine.amend import amended, changes, check_may_amend
-    from runbook.errors import Refused
+    from runbook.errors import ExitCode, Refused
     from runbook.planning import without
     from runbook.views.amend import show_changes
 
@@ -48,6 +49,8 @@ def command(
     found = changes(before, new)
     show_changes(before, new, found, as_json=json)
     if diff:
+        if any(change.refused for change in found):
+            raise typer.Exit(int(ExitCode.REFUSED))
         return
     if not found:
         raise Refused("the plan is the same as the run's; nothing was changed")

@@ -107,7 +107,8 @@ def test_what_has_begun_does_not_change(place: Place, tmp_path: Path) -> None:
         assert hint in said.stderr.replace(str(tmp_path), "HERE")
         assert "only what has not begun may change" in said.stderr
     place.write(BOOK.replace("echo first", "echo else"))
-    data = json.loads(runbook(tmp_path, "amend", run, "book.yml", "--diff", "--json").stdout)
+    data = json.loads(runbook(
+        tmp_path, "amend", run, "book.yml", "--diff", "--json", code=11).stdout)
     assert data["changes"][0]["refused"] == "first is verified"
     place.write(BOOK)
     assert "the same" in runbook(tmp_path, "amend", run, "book.yml", code=11).stderr
