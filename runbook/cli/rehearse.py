@@ -32,14 +32,14 @@ def command(
     file: RunbookFile,
     level: Annotated[
         Level,
-        typer.Option("--level", "-l", help="plan: offline. probe: reads the real hosts, zones "
-                     "and services. simulate: the plan on a virtual clock, thousands of times. "
+        typer.Option("--level", "-l", metavar="LEVEL",
+                     help="plan: offline. probe: reads the real hosts, zones and services. simulate: the plan on a virtual clock, thousands of times. "
                      "sandbox: everything, in an embedded world. staging: everything, on the "
                      "hosts of the runbook's `staging:`."),
     ] = Level.plan,
     var: Vars = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="The sandbox.yml to use.")
+        Path | None, typer.Option("--config", metavar="FILE", help="The sandbox.yml to use.")
     ] = None,
     fail: Annotated[
         list[str] | None,
@@ -69,10 +69,11 @@ def command(
         int | None, typer.Option("--times", min=1, metavar="N", help="With --every: N in all.")
     ] = None,
     runs: Annotated[
-        int, typer.Option("--runs", min=100, help="simulate: so many times.")
+        int, typer.Option("--runs", min=100, metavar="N", help="simulate: so many times.")
     ] = 10_000,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="simulate: the same seed gives the same result.")
+        int, typer.Option("--seed", min=0, metavar="N",
+                          help="simulate: the same seed gives the same result.")
     ] = 1,
     failure_rate: Annotated[
         list[str] | None,
@@ -81,11 +82,12 @@ def command(
     ] = None,
     certainty: Annotated[
         float,
-        typer.Option("--certainty", min=0.5, max=0.999,
+        typer.Option("--certainty", min=0.5, max=0.999, metavar="SHARE",
                      help="simulate: how certain the window, and the time to decide, shall be."),
     ] = 0.95,
     world: Annotated[
-        World, typer.Option("--for", help="simulate: the run that is predicted.")
+        World, typer.Option("--for", metavar="LEVEL", help="simulate: the run that is predicted, "
+                            "live or sandbox.")
     ] = World.live,
     faults: Annotated[
         list[str] | None,
