@@ -33,7 +33,8 @@ def command(
     level: Annotated[
         Level,
         typer.Option("--level", "-l", metavar="LEVEL",
-                     help="plan: offline. probe: reads the real hosts, zones and services. simulate: the plan on a virtual clock, thousands of times. "
+                     help="plan: offline. probe: reads the real hosts, zones and services. "
+                     "simulate: the plan on a virtual clock, thousands of times. "
                      "sandbox: everything, in an embedded world. staging: everything, on the "
                      "hosts of the runbook's `staging:`."),
     ] = Level.plan,
