@@ -103,12 +103,17 @@ def test_failures_that_were_seen_are_reckoned_with(tmp_path: Path) -> None:
     assert given["outcomes"]["held"] == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("rate", ["2", "x", "nobody=0.5", "a=-1"])
-def test_a_rate_that_cannot_be_meant_is_refused(tmp_path: Path, rate: str) -> None:
+@pytest.mark.parametrize(("rate", "code", "told"), [
+    ("2", 2, "--failure-rate: '2'"), ("x", 2, "--failure-rate: 'x'"),
+    ("nobody=0.5", 13, "no step 'nobody'"), ("a=-1", 2, "--failure-rate: 'a=-1'"),
+])
+def test_a_rate_that_cannot_be_meant_is_refused(
+    tmp_path: Path, rate: str, code: int, told: str
+) -> None:
     book(tmp_path)
     said = runbook(tmp_path, "rehearse", "book.yml", "--level", "simulate", "--failure-rate", rate,
-                   code=11)
-    assert f"--failure-rate {rate}" in said.stderr
+                   code=code)
+    assert told in said.stderr
 
 
 class _Page(HTMLParser):
