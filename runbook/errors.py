@@ -41,6 +41,8 @@ class ExitCode(IntEnum):
     REHEARSAL_FAILED = 25
     UNREACHABLE = 30
     """A host, zone or service could not be asked."""
+    NOBODY_READS = 141
+    """The reader of what a command only shows is gone; 128 + SIGPIPE, as shells tell it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
-NOBODY_READS = 141
-"""Exit code of what a shell shows for a tool that was ended by SIGPIPE: 128 and its number."""
+from runbook.errors import ExitCode
 
 
 class Output:
@@ -48,7 +47,7 @@ class Output:
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
         if not self.goes_on:
-            raise SystemExit(NOBODY_READS)
+            raise SystemExit(int(ExitCode.NOBODY_READS))
 
 
 @contextlib.contextmanager
