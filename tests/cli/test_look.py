@@ -121,7 +121,7 @@ def test_what_asks_for_a_decision_cannot_be_skipped(tmp_path: Path) -> None:
         {"action": "ask_operator", "question": "Go?"}])
     run_id = keep(told.add("ask", "go", 1, "do", question="Go?", seq=2), tmp_path)
     with pytest.raises(Refused, match=r"go cannot be skipped now: it asks people"):
-        say("skip", run_id, "go", state=tmp_path)
+        say("skip", run_id, "go", "--why", "x", state=tmp_path)
     assert open_store(tmp_path).inbox(run_id) == []
 
 
@@ -130,7 +130,8 @@ def test_what_asks_for_a_decision_cannot_be_skipped(tmp_path: Path) -> None:
     (story.not_restored, "has gone back, and not everything was restored"),
 ])
 @pytest.mark.parametrize("verb", [
-    ["pause"], ["continue"], ["retry", "go"], ["skip", "go"], ["resolve", "go", "--done"]])
+    ["pause"], ["continue"], ["retry", "go"], ["skip", "go", "--why", "x"],
+    ["resolve", "go", "--done"]])
 def test_a_run_that_has_ended_takes_no_orders(
     tmp_path: Path, told: Callable[[], Story], why: str, verb: list[str]
 ) -> None:
@@ -148,7 +149,7 @@ def test_hosts_at_work_are_not_skipped_with_the_others(tmp_path: Path) -> None:
     told.add("intent", "freeze@web1.east", 1, "do", actions=[
         {"action": "run_command", "host": "web1.east", "script": "freeze"}])
     run_id = keep(told, tmp_path)
-    said = say("skip", run_id, "freeze", state=tmp_path)
+    said = say("skip", run_id, "freeze", "--why", "x", state=tmp_path)
     assert said.startswith("not freeze@web1.east: it is at work; it can be skipped when it has")
     inbox = open_store(tmp_path).inbox(run_id)
     assert [message.node for message in inbox] == ["freeze@web2.east", "freeze@web3.east"]

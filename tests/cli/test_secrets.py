@@ -125,7 +125,7 @@ def test_a_missing_secret_is_named_with_its_source_and_nothing_is_touched(
 
 
 def test_what_was_done_before_is_not_denied(tmp_path: Path) -> None:
-    """A secret that is missing holds a run; half-way that is another thing than at the start."""
+    """A secret that is missing begins no run, and holds one that is half-way."""
     book = tmp_path / "book.yml"
     book.write_text(f"""
 runbook: half
@@ -134,11 +134,11 @@ steps:
   - {{id: one, kind: shell, with: {{command: "echo one >> {tmp_path}/ledger"}}}}
   - {{id: two, kind: shell, with: {{command: "test -e {tmp_path}/mended"}}, on_failure: hold}}
 """)
-    at_first = runbook(tmp_path, "run", str(book), "--yes", code=30).stdout
-    assert "held: nothing further was begun" in at_first
-    assert "is not set; nothing was changed" in at_first
+    at_first = runbook(tmp_path, "run", str(book), "--yes", code=11).stderr
+    assert "the environment variable WORD is not set" in at_first
+    assert not list((tmp_path / "state").glob("runs/*"))
+    runbook(tmp_path, "run", str(book), "--yes", env={"WORD": "canary"}, code=20)
     (run,) = (tmp_path / "state" / "runs").iterdir()
-    runbook(tmp_path, "resume", run.name, env={"WORD": "canary"}, code=20)
     half_way = runbook(tmp_path, "resume", run.name, code=30).stdout
     assert "is not set; nothing further was changed" in half_way
     assert "start again" not in half_way and f"runbook resume {run.name}" in half_way
