@@ -378,12 +378,12 @@ def test_waits_whose_length_is_data() -> None:
         step("lower", kind="dns.ttl", args={**zone, "ttl": 60}),
         step("wait", kind="dns.wait_ttl", args={"of": "lower"}, after=("lower",)),
         step("pause", kind="wait", args={"for": 120}, after=("wait",)),
-        step("until", kind="wait", args={"until": 1500.0}, after=("pause",)),
+        step("until", kind="wait", args={"until": 2e9}, after=("pause",)),
         changes={"lower": (Change(before=old, after=lowered),)},
     ).steps
     assert found[1].lag == Lag(0, 3605.0)
     assert found[2].takes[0].fixed == 120.0
-    assert found[3].until == 500.0
+    assert found[3].until == 2e9 - 1000.0
     assert not any(one.takes_slot for one in found[1:])
     unknown = laid(
         step("lower", kind="dns.ttl", args={**zone, "ttl": 60}),
