@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 from rich.markup import escape
@@ -56,8 +59,15 @@ def show_verdict(
     mark = "[green bold]as it should be[/]" if ok else "[red bold]NOT as it should be[/]"
     console.print(f"Run {state.run_id}: {state.phase}, {mark}.")
     console.print(f"Report: {report}", soft_wrap=True)
-    console.print(f"Look further: runbook status {state.run_id} · runbook log {state.run_id} · "
-                  f"runbook report {state.run_id}", soft_wrap=True)
+    look = [f"{_called()} {command} {state.run_id}" for command in ("status", "log", "report")]
+    console.print(f"Look further: {' · '.join(look)}", soft_wrap=True)
+
+
+def _called() -> str:
+    """How to call this program again: `make demo` has it in a virtual environment."""
+    if shutil.which("runbook") or Path(sys.argv[0]).name != "runbook":
+        return "runbook"
+    return os.path.relpath(sys.argv[0])
 
 
 def _numbers(j: Judgement) -> list[tuple[str, str, bool]]:
