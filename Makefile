@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The tests wait a lot: for caches, for silence to be noticed, for machines that restart.
-WORKERS ?= $(shell expr $$(nproc) \* 2)
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: demo test check bench lab lab-down clean
 
