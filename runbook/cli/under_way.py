@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from runbook.model.actions import ActionKey
 from runbook.model.runstate import NodeStatus, RunState
@@ -28,16 +29,13 @@ def output_under_way(state: RunState, run_directory: Path) -> tuple[tuple[str, s
 
 def _lines(run_id: str, node: NodeStatus, folder: Path) -> list[tuple[float, str]]:
     """(when the file was last written, its last line) of the outputs of the latest intent."""
+    op: Literal["do", "undo"] = "undo" if node.undo_unsettled else "do"
+    attempt, actions = node.attempt, node.actions if node.unsettled else []
     if node.undo_unsettled:
-        keys = [ActionKey(run=run_id, node=node.node, op="undo", attempt=node.undo_attempt, index=n)
-                for n in range(len(node.undo_actions))]
-    elif node.unsettled:
-        keys = [ActionKey(run=run_id, node=node.node, op="do", attempt=node.attempt, index=n)
-                for n in range(len(node.actions))]
-    else:
-        return []
+        attempt, actions = node.undo_attempt, node.undo_actions
     lines = []
-    for key in keys:
+    for index in range(len(actions)):
+        key = ActionKey(run=run_id, node=node.node, op=op, attempt=attempt, index=index)
         for end in ("out", "err"):
             try:
                 with (folder / f"{job_name(key)}.{end}").open("rb") as file:

@@ -7,13 +7,13 @@ has left it, half moved, for the world before.
 from __future__ import annotations
 
 from runbook.engine.actions_json import actions_from_json
-from runbook.engine.perform import NO_EFFECT
+from runbook.engine.perform import has_effect
 from runbook.errors import JournalFault, Refused
 from runbook.journal import Store
 from runbook.model.folding import fold
 from runbook.model.plan import Plan
 from runbook.model.runstate import RunState
-from runbook.model.state import NodeState, RunPhase
+from runbook.model.state import RunPhase
 
 _UNFINISHED = frozenset(
     {RunPhase.RUNNING, RunPhase.PAUSED, RunPhase.HELD, RunPhase.ROLLING_BACK}
@@ -44,8 +44,7 @@ def changed(state: RunState) -> bool:
     """Whether something stands, or may stand, that the run did: waiting, asking and telling change
     nothing."""
     return any(
-        node.intended and node.state is not NodeState.ROLLED_BACK
-        and any(not isinstance(action, NO_EFFECT) for action in actions_from_json(node.actions))
+        node.begun and has_effect(actions_from_json(node.actions))
         for node in state.nodes.values()
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from runbook.engine.context import Faults, Observer, RunContext
 from runbook.engine.history import Reckoning
+from runbook.engine.many import some
 from runbook.engine.rehearsed import check_rehearsed
 from runbook.errors import Refused
 from runbook.journal import Draft, Lease, Rehearsal, Store
@@ -48,7 +49,7 @@ def check_window(plan: Plan, *, now: float) -> list[str]:
         text, hint = "the window is over", "set a new window in the runbook and announce it"
     elif early:
         text = (f"the window opens in {format_duration(window.start - now)}, and "
-                f"{_some(early)} would start before it")
+                f"{some(early, _FEW)} would start before it")
         hint = (f"give {early[0]} `not_before: window.start`, or a date if it is meant to be "
                 "early; or start the run later")
     else:
@@ -69,12 +70,6 @@ def _early(plan: Plan, window: Window, now: float) -> list[str]:
         and begun.slots[step.id].start < window.start
         and (usual.slots[step.id].start >= window.start or step.id in usual.early)
     ]
-
-
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _FEW:
-        return ", ".join(names)
-    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more"
 
 
 def hosts_of(plan: Plan) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runbook.model.hostset import folded, folded_nodes
 from runbook.model.plan import PlannedStep
@@ -21,6 +21,13 @@ def alike(nodes: Iterable[NodeStatus]) -> list[list[NodeStatus]]:
         step = node.node.partition("@")[0]
         groups.setdefault((step, node.state, node.detail), []).append(node)
     return list(groups.values())
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first of many names, and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def nodes_named(nodes: Iterable[str]) -> str:

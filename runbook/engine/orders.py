@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook.engine.actions_json import actions_from_json
-from runbook.engine.perform import NO_EFFECT
+from runbook.engine.perform import has_effect
 from runbook.model.actions import AskOperator
 from runbook.model.runstate import NodeStatus, RunState
 from runbook.model.state import NodeState, RunPhase
@@ -38,7 +38,7 @@ def why_not_skipped(status: NodeStatus) -> str:
         return ""
     if status.state is NodeState.STARTED:
         actions = actions_from_json(status.actions)
-        if all(isinstance(one, NO_EFFECT) for one in actions):
+        if not has_effect(actions):
             if not any(isinstance(one, AskOperator) and not one.errand for one in actions):
                 return ""
             return "it asks people: say `runbook approve` or `runbook reject`"

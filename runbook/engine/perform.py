@@ -7,7 +7,7 @@ performing those that never began, under the same keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from runbook.engine.actions_json import actions_from_json, to_json
@@ -141,7 +141,7 @@ def quiesce(
     had begun (waiting, asking and telling do not count). Raises OutcomeUnknown.
     """
     known = len(acted(ctx, node))
-    begun = any(not isinstance(one, NO_EFFECT) for one in actions[:known])
+    begun = has_effect(actions[:known])
     for index, action in enumerate(actions[known:], start=known):
         if isinstance(action, NO_EFFECT):
             continue
@@ -160,10 +160,14 @@ def quiesce(
     return begun
 
 
+def has_effect(actions: Iterable[Action]) -> bool:
+    """Whether any of them changes something of what its step is about."""
+    return any(not isinstance(one, NO_EFFECT) for one in actions)
+
+
 def some_took_effect(status: NodeStatus) -> bool:
     """Of a node in doubt: whether an action before the one in doubt has changed something."""
-    return any(not isinstance(one, NO_EFFECT)
-               for one in actions_from_json(status.actions[:status.doubtful]))
+    return has_effect(actions_from_json(status.actions[:status.doubtful]))
 
 
 def _may_repeat(action: Action) -> bool:

@@ -14,7 +14,7 @@ from runbook.engine.checks import Looked, observe_until
 from runbook.engine.context import RunContext, Stopping
 from runbook.engine.late import render_late
 from runbook.engine.mishaps import PASSING, words
-from runbook.engine.perform import NO_EFFECT, OutcomeUnknown, complete, perform_all, quiesce
+from runbook.engine.perform import OutcomeUnknown, complete, has_effect, perform_all, quiesce
 from runbook.engine.reads import NodeReads
 from runbook.journal import Draft
 from runbook.model.actions import Action, RunCommand
@@ -159,7 +159,7 @@ class _NodeUndo:
             if self.status.state in _CUT_SHORT:
                 self.ctx.append(self._cut_short())
             return True
-        waited = all(isinstance(a, NO_EFFECT) for a in doing)
+        waited = not has_effect(doing)
         how = "it had only waited or asked" if waited else "nothing of it had begun"
         # Together: what is known here must not be lost between two events.
         cut = [self._cut_short()] if self.status.state in _CUT_SHORT else []

@@ -40,7 +40,7 @@ class Table:
     key: tuple[tuple[str, str], ...] = ()
     """Columns of the primary key, or of another one that is unique and never null; empty: none."""
     quoted: str = ""
-    """The whole name as a statement has it, where ``name`` does not tell."""
+    """The whole name as a statement has it."""
 
 
 class Dialect(Protocol):
@@ -145,6 +145,10 @@ class Walk:
     def close(self) -> None:
         self._both.shutdown()
 
+    def described(self, name: str) -> tuple[Table | None, Table | None]:
+        """What each side says of a table; None: it has none of that name."""
+        return self._here.get(name), self._there.get(name)
+
     @property
     def left(self) -> int:
         """Tables that are not finished."""
@@ -171,7 +175,7 @@ class Walk:
         return not self._one_sided and self.found.differing >= ENOUGH
 
     def _table(self, name: str) -> Iterator[int]:
-        here, there = self._here.get(name), self._there.get(name)
+        here, there = self.described(name)
         if here is None and self._one_sided:
             self.found.ended = True
             return

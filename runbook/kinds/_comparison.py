@@ -67,8 +67,8 @@ class ComparisonKind(CheckKind):
     def walk(self, left: DatabaseReads, right: DatabaseReads, found: Found) -> Any:
         """A :class:`Walk` or the like of it."""
 
-    def extra(self, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
-        """Differences besides those of tables."""
+    def extra(self, walk: Any, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
+        """Differences besides those that the walk has found."""
         return []
 
     def beyond(self, left: DatabaseReads) -> list[str]:
@@ -107,7 +107,7 @@ class ComparisonKind(CheckKind):
             walk.close()
         if self.standing(left, right).at != standing.at:
             return self._anew(reads, kept)
-        found.differences += self.extra(left, right)
+        found.differences += self.extra(walk, left, right)
         evidence = {"done": True, "found": found.json(), "tables": len(walk.tables),
                     "at": standing.at, "took": reads.now() - kept["began"],
                     "database": left.database.database, "beyond": self.beyond(left)}

@@ -6,14 +6,13 @@ from runbook.kinds import needs_common
 from runbook.kinds._redis_machine import cli, cli_of_leader
 from runbook.kinds._shared import tail
 from runbook.kinds.needs_common import Seen, need
-from runbook.kinds.redis_common import LAG, NOBODY, info, lacks, role, settings, strays
+from runbook.kinds.redis_common import FROZEN, REWRITE, info, lacks, role, settings, strays
 from runbook.kinds.sql_common import answer, server
 from runbook.model.need import Need, coming, in_database
 from runbook.model.ports import Reads
 
-FREEZING = settings(NOBODY, LAG)
+FREEZING = settings(FROZEN)
 LEADING = ("REPLICAOF NO ONE",)
-_KEEPING = ("CONFIG REWRITE",)
 
 FAR_BEHIND = 16 * 2**20
 """Bytes: a replica that lacks more takes its time to catch up under a freeze."""
@@ -25,7 +24,7 @@ def may(
     """Whether our user's rules let a command through, as the server itself tells (``ACL DRYRUN``,
     which executes nothing; from Redis 7 on). ``persist``: and let it keep its configuration."""
     if persist:
-        commands += _KEEPING
+        commands += (REWRITE,)
 
     def look() -> Seen:
         redis = server(reads, name, "redis")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from runbook.kinds._compare import Dialect, Key, Table, chosen
+from runbook.kinds._compare import Dialect, Key, Table, Walk, named
 from runbook.kinds._comparison import Standing, TableComparison
 from runbook.kinds._mysql_grants import HINT, sees_all, unread
 from runbook.kinds.mysql_common import lacks, state
@@ -69,6 +69,7 @@ class _Described:
     """What a server tells of one table."""
 
     kind: str
+    quoted: str
     columns: dict[str, str] = field(default_factory=dict)
     start: str = ""
     """Columns of a system-versioned table: since when, and until when, a row is or was one."""
@@ -98,7 +99,7 @@ class _Described:
                 break
         return _Table(
             name, tuple(columns.items()), tuple((column, columns[column]) for column in key),
-            history=history, left_out=tuple(left_out),
+            self.quoted, history=history, left_out=tuple(left_out),
         )
 
 
@@ -110,10 +111,10 @@ class MysqlDialect:
 
     def described(self, server: DatabaseReads) -> dict[str, _Table]:
         """Names are put together here: ``information_schema`` holds Orders and orders for one."""
-        found = {f"{schema}.{table}": _Described(str(kind))
+        found = {named(schema, table): _Described(str(kind), f"{_name(schema)}.{_name(table)}")
                  for schema, table, kind in answer(server, _TABLES).rows}
         for schema, table, column, kind, generated in answer(server, _COLUMNS).rows:
-            one = found.get(f"{schema}.{table}")
+            one = found.get(named(schema, table))
             if one is None:
                 continue
             one.columns[column] = str(kind)
@@ -123,7 +124,7 @@ class MysqlDialect:
                 one.end = column
         unfit: set[tuple[str, str]] = set()
         for schema, table, index, column, bad in answer(server, _KEYS).rows:
-            name = f"{schema}.{table}"
+            name = named(schema, table)
             if name in found:
                 found[name].keys.setdefault(index, []).append(column)
             if bad:
@@ -158,7 +159,7 @@ DIALECT = MysqlDialect()
 
 def _order(table: Table, way: str = "") -> str:
     """With the table's name: the texts of the result may be called as the columns are."""
-    return ", ".join(f"{_full(table)}.{_name(column)}{way}" for column, _ in table.key)
+    return ", ".join(f"{table.quoted}.{_name(column)}{way}" for column, _ in table.key)
 
 
 def _row(table: Table) -> str:
@@ -228,12 +229,7 @@ def _is(kind: str, family: frozenset[str]) -> bool:
 
 def _from(table: Table) -> str:
     past = " FOR SYSTEM_TIME ALL" if isinstance(table, _Table) and table.history else ""
-    return f"{_full(table)}{past}"
-
-
-def _full(table: Table) -> str:
-    schema, _, name = table.name.partition(".")
-    return f"{_name(schema)}.{_name(name)}"
+    return f"{table.quoted}{past}"
 
 
 def _name(text: str) -> str:
@@ -280,13 +276,15 @@ class MysqlCompare(TableComparison):
         """SELECT on every table that is to be compared, on both sides."""
         return tuple(sees_all(reads, name, self.tables) for name in self.sides())
 
-    def extra(self, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
+    def extra(
+        self, walk: Walk, left: DatabaseReads, right: DatabaseReads
+    ) -> list[dict[str, Any]]:
         """What cannot be compared."""
-        here, there = DIALECT.described(left), DIALECT.described(right)
         found = []
-        for name in chosen(sorted({*here, *there}), self.tables, self.exclude):
+        for name in walk.tables:
             parts = dict.fromkeys(
-                part for side in (here, there) if name in side for part in side[name].left_out
+                part for side in walk.described(name) if isinstance(side, _Table)
+                for part in side.left_out
             )
             if parts:
                 found.append({"table": name, "why": f"cannot be compared: {', '.join(parts)}; "

@@ -91,15 +91,12 @@ if {{ read -r pid <{directory}/postmaster.pid; }} 2>/dev/null && kill -0 "${{pid
 then exit 0
 fi
 """
-_FILES = "LC_ALL=C {controldata} -D {directory}\n"
 
 
 def files(database: Database) -> str:
     """A command that says what a server's files say of it."""
-    return _FILES.format(
-        directory=shlex.quote(directory(database)),
-        controldata=program(database, "pg_controldata"),
-    ).rstrip()
+    return (f"LC_ALL=C {program(database, 'pg_controldata')} "
+            f"-D {shlex.quote(directory(database))}")
 
 
 def _stopped(reads: Reads, database: Database) -> dict[str, Any] | None:
@@ -107,31 +104,28 @@ def _stopped(reads: Reads, database: Database) -> dict[str, Any] | None:
     is asked while writes are refused; with systemd two. Raises Errored, Refused."""
     if database.service is not None and running(reads, database):
         return None
-    return _control(reads, database, _UNLESS_RUNNING + _FILES)
+    unless = _UNLESS_RUNNING.format(directory=shlex.quote(directory(database)))
+    return _control(reads, database, unless + files(database))
 
 
 def control_file(reads: Reads, database: Database) -> dict[str, Any]:
     """What the files of a server say of it, whether it runs or not (pg_controldata(1)):
     ``state``, ``at`` (its last checkpoint), ``system``, ``timeline``, ``rewindable``. Raises
     Errored."""
-    found = _control(reads, database, _FILES)
+    found = _control(reads, database, files(database))
     assert found is not None
     return found
 
 
 def _control(reads: Reads, database: Database, script: str) -> dict[str, Any] | None:
-    folder = directory(database)
     # Root may read what the owner may, and need not become the owner, which takes its time.
     as_root = may_as_root(reads, database)
     done = reads.on(database.host).query(
-        script.format(
-            directory=shlex.quote(folder), controldata=program(database, "pg_controldata")
-        ),
-        run_as=None if as_root else database.run_as,
+        script, run_as=None if as_root else database.run_as
     )
     if done.exit_code != 0:
         raise Errored(
-            f"{database.host}: pg_controldata cannot read {folder} "
+            f"{database.host}: pg_controldata cannot read {directory(database)} "
             f"({(done.stderr or done.stdout).strip()})",
             hint="`data_directory`, `bin_directory` and `run_as` of the database say where it is",
         )

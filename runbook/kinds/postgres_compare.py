@@ -202,7 +202,7 @@ class PostgresCompare(TableComparison):
             return Standing(why=f"{self.standby} lacks {behind} of the log", wait=True)
         return Standing(at={"transaction": begun})
 
-    def extra(self, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
+    def extra(self, walk: Any, left: DatabaseReads, right: DatabaseReads) -> list[dict[str, Any]]:
         """Sequences. A standby's is ahead by what was logged beforehand, and never behind."""
         here, there = (
             {named(schema, name): rest for schema, name, *rest in answer(one, _SEQUENCES).rows}

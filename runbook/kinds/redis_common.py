@@ -11,10 +11,11 @@ from runbook.model.actions import ExecuteSql
 from runbook.model.database import Database
 from runbook.model.ports import DatabaseReads
 
-NOBODY = 1000
+_NOBODY = 1000
 """Replicas that a frozen server demands before it takes a write: more than anybody has."""
-LAG = 10
-"""Seconds of ``min-replicas-max-lag`` of a frozen server. With 0 nothing is demanded at all."""
+FROZEN = {"demanded": _NOBODY, "max_lag": 10}
+"""What a frozen server demands, as :func:`demand_of` tells it. With a lag of 0 s that would be
+nothing at all."""
 _ASKED = 100
 """Times a replica is asked for what is under way to it at this very moment."""
 
@@ -81,7 +82,7 @@ def demand_of(redis: DatabaseReads) -> dict[str, int]:
 
 def frozen(demand: Mapping[str, int]) -> bool:
     """Whether a server with such a demand (:func:`demand_of`) refuses every write."""
-    return demand["demanded"] >= NOBODY and demand["max_lag"] > 0
+    return demand["demanded"] >= _NOBODY and demand["max_lag"] > 0
 
 
 def has_all(new: DatabaseReads, old: DatabaseReads) -> bool:
@@ -105,16 +106,16 @@ def execute(name: str, *commands: str, persist: bool = False) -> ExecuteSql:
     return ExecuteSql(database=name, statements=commands, idempotent=True)
 
 
-def settings(demanded: int, max_lag: int) -> tuple[str, ...]:
-    """Commands that demand it. Each sets one thing, as Redis 6 takes no more at once; whichever is
-    the last one that was executed, the server demands what it did before, what it shall, or
-    something between."""
-    return (f"CONFIG SET min-replicas-max-lag {max_lag}",
-            f"CONFIG SET min-replicas-to-write {demanded}")
+def settings(wanted: Mapping[str, int]) -> tuple[str, ...]:
+    """Commands by which a server demands what :func:`demand_of` tells. Each sets one thing, as
+    Redis 6 takes no more at once; whichever is the last one that was executed, the server demands
+    what it did before, what it shall, or something between."""
+    return (f"CONFIG SET min-replicas-max-lag {wanted['max_lag']}",
+            f"CONFIG SET min-replicas-to-write {wanted['demanded']}")
 
 
-def demand(name: str, demanded: int, max_lag: int, *, persist: bool = False) -> ExecuteSql:
-    return execute(name, *settings(demanded, max_lag), persist=persist)
+def demand(name: str, wanted: Mapping[str, int], *, persist: bool = False) -> ExecuteSql:
+    return execute(name, *settings(wanted), persist=persist)
 
 
 def refuse_without_file(redis: DatabaseReads) -> None:

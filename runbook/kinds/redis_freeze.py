@@ -13,8 +13,7 @@ from runbook.kinds._redis_machine import cli
 from runbook.kinds._redis_needs import FREEZING, may, stays_frozen
 from runbook.kinds.needs_common import writes_turn
 from runbook.kinds.redis_common import (
-    LAG,
-    NOBODY,
+    FROZEN,
     PERSIST,
     REWRITE,
     demand,
@@ -63,8 +62,7 @@ class _Demand(Kind):
 
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         """Exactly what was demanded before."""
-        return (demand(self.database, before.state["demanded"], before.state["max_lag"],
-                       persist=self.persist),)
+        return (demand(self.database, before.state, persist=self.persist),)
 
 
 class RedisFreeze(_Demand, Leased):
@@ -112,11 +110,11 @@ class RedisFreeze(_Demand, Leased):
             raise Refused(f"{self.database} is a replica: it takes no writes anyway")
         if frozen(before.state):
             return Planned(reason=f"already done: {self.database} refuses writes")
-        freeze = demand(self.database, NOBODY, LAG, persist=self.persist)
+        freeze = demand(self.database, FROZEN, persist=self.persist)
         if self.lease is None:
             return Planned(actions=(freeze,))
         command, env = cli(unpacked(before.evidence["database"]))
-        back = settings(before.state["demanded"], before.state["max_lag"])
+        back = settings(before.state)
         if self.persist:
             back += (REWRITE,)
         # redis-cli ends with 0 also where the server refused.
@@ -153,10 +151,8 @@ class RedisThaw(_Demand):
     def plan(self, before: Observation) -> Planned:
         if before.state["demanded"] == self.replicas:
             return Planned(reason=f"already done: {self.database} takes writes")
-        return Planned(
-            actions=(demand(self.database, self.replicas, before.state["max_lag"],
-                            persist=self.persist),)
-        )
+        wanted = {**before.state, "demanded": self.replicas}
+        return Planned(actions=(demand(self.database, wanted, persist=self.persist),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
         if after.evidence["role"] != "primary":

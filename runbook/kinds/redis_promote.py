@@ -13,8 +13,7 @@ from runbook.kinds._redis_machine import wait_for_replica
 from runbook.kinds._redis_needs import LEADING, follows, may, same_version, way_back
 from runbook.kinds._shared import CheckKind
 from runbook.kinds.redis_common import (
-    LAG,
-    NOBODY,
+    FROZEN,
     PERSIST,
     both,
     demand,
@@ -232,12 +231,11 @@ class RedisPromote(Kind):
             return Irreversible(
                 why="`replication` of both databases has to be known to follow each other"
             )
-        demanded = before.evidence["demand"]
         return (
-            demand(new.name, NOBODY, LAG),
+            demand(new.name, FROZEN),
             execute(old.name, f"REPLICAOF {place(new)}"),
             wait_for_replica(new, old),
             execute(old.name, "REPLICAOF NO ONE", persist=self.persist),
             execute(new.name, f"REPLICAOF {place(old)}"),
-            demand(new.name, demanded["demanded"], demanded["max_lag"], persist=self.persist),
+            demand(new.name, before.evidence["demand"], persist=self.persist),
         )

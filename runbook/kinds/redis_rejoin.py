@@ -83,7 +83,7 @@ class RedisRejoin(Kind):
             raise Refused(f"{self.primary} is no primary: {self.database} would lose its data")
         commands: tuple[str, ...] = () if follows else (f"REPLICAOF {seen['place']}",)
         if frozen(before.state):
-            commands += settings(0, before.state["max_lag"])
+            commands += settings({**before.state, "demanded": 0})
         return Planned(actions=(execute(self.database, *commands, persist=self.persist),))
 
     def verify(self, before: Observation, after: Observation) -> Verdict:
@@ -101,5 +101,4 @@ class RedisRejoin(Kind):
     def undo(self, before: Observation) -> tuple[Action, ...] | Irreversible:
         if not frozen(before.state):
             return ()
-        return (demand(self.database, before.state["demanded"], before.state["max_lag"],
-                       persist=self.persist),)
+        return (demand(self.database, before.state, persist=self.persist),)

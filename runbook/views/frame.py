@@ -12,7 +12,7 @@ from datetime import UTC
 from rich.text import Text
 
 from runbook.engine.advice import advise
-from runbook.engine.backout import clock
+from runbook.engine.backout import BackoutClock, clock
 from runbook.engine.timing import BudgetReading, read_budget
 from runbook.model.duration import format_duration
 from runbook.model.runstate import WAY_BACK
@@ -117,15 +117,15 @@ def _header(glance: Glance, width: int, ascii_only: bool) -> list[Text]:
 
 def _clocks(glance: Glance, width: int, ascii_only: bool) -> list[Text]:
     """The window, and the way back: on a line each where one is too narrow for both."""
-    window, back = _window(glance, ascii_only), _way_back(glance)
+    read = clock(glance.state, glance.now, glance.reckoning)
+    window, back = _window(glance, read, ascii_only), _way_back(glance, read)
     if window and back and window.cell_len + 3 + back.cell_len <= width:
         return [Text.assemble(window, "   ", back)]
     return [line for line in (window, back) if line] or [Text()]
 
 
-def _window(glance: Glance, ascii_only: bool) -> Text:
+def _window(glance: Glance, back: BackoutClock, ascii_only: bool) -> Text:
     window = glance.state.plan.window
-    back = clock(glance.state, glance.now, glance.reckoning)
     line = Text()
     if window is not None and back.remaining_window is not None:
         gone = (glance.now - window.start) / window.duration if window.duration else 1.0
@@ -141,10 +141,9 @@ def _window(glance: Glance, ascii_only: bool) -> Text:
     return line
 
 
-def _way_back(glance: Glance) -> Text:
+def _way_back(glance: Glance, back: BackoutClock) -> Text:
     """Empty once there is nothing to go back from. The margin is what people look for."""
     state = glance.state
-    back = clock(state, glance.now, glance.reckoning)
     line = Text()
     if state.phase in {RunPhase.DONE, RunPhase.ROLLED_BACK}:
         return line

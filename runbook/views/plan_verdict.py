@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runbook.engine.many import some
 from runbook.model.duration import format_duration
 from runbook.model.plan import Plan
 from runbook.model.runbook import Probe
@@ -67,7 +68,7 @@ def _window(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
         ), "bold red"
     if timeline.early:
         yield (
-            f"Before the window opens: {_some(timeline.early)} would start. If that is not "
+            f"Before the window opens: {some(timeline.early, _FEW)} would start. If that is not "
             "meant, give the first of them `not_before: window.start`."
         ), "yellow"
 
@@ -92,7 +93,7 @@ def _way_back(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
 def late_words(timeline: Timeline) -> str:
     """After which steps going back would end outside the window."""
     return (f"Going back takes up to {format_duration(timeline.longest_back_out)}; after "
-            f"{_some(timeline.too_late_back)} it would end outside the window.")
+            f"{some(timeline.too_late_back, _FEW)} it would end outside the window.")
 
 
 def _unsure(guessed: bool) -> tuple[str, str]:
@@ -106,19 +107,14 @@ def _guesses(plan: Plan, timeline: Timeline) -> Iterator[tuple[str, str]]:
             f"{name} ({format_duration(plan.by_id[name].estimate)})" for name in timeline.guessed
         )
         yield (
-            f"A guess is how long is waited by {_some(guesses)}: what is waited for is not known "
-            "offline. A `file:` of the zone tells its TTLs; else say the longest that may come as "
-            "the step's `estimate:`."
+            f"A guess is how long is waited by {some(guesses, _FEW)}: what is waited for is not "
+            "known offline. A `file:` of the zone tells its TTLs; else say the longest that may "
+            "come as the step's `estimate:`."
         ), "yellow"
     if timeline.guessed_back:
+        waits = some(timeline.guessed_back, _FEW)
         yield (
-            f"A guess is how long is waited on the way back by {_some(timeline.guessed_back)}: "
+            f"A guess is how long is waited on the way back by {waits}: "
             "with which TTLs answers will have been given is not known offline. A `file:` of the "
             "zone tells them."
         ), "yellow"
-
-
-def _some(names: tuple[str, ...]) -> str:
-    if len(names) <= _FEW:
-        return ", ".join(names)
-    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more"

@@ -313,13 +313,13 @@ def test_sequences_of_a_standby_are_ahead_in_their_own_direction(shops: World) -
     assert "5 tables" in same.seen and same.seen.endswith("not compared: the database there")
     both = shops.database("here"), shops.database("there")
     behind = PostgresCompare(primary="here", standby="there")
-    assert behind.extra(*both) == []
+    assert behind.extra(None, *both) == []
     shops.ask("east", "SELECT setval('up', 9), setval('down', -90)", database="here")
-    assert [one["table"] for one in behind.extra(*both)] == [
+    assert [one["table"] for one in behind.extra(None, *both)] == [
         "the sequence public.down", "the sequence public.up"
     ]
     shops.ask("east", "SELECT setval('up', 99), setval('down', -900)", database="there")
-    assert behind.extra(*both) == []
+    assert behind.extra(None, *both) == []
 
 
 def test_a_piece_is_digested_in_no_room_and_in_any_order(shops: World) -> None:
